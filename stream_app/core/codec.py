@@ -1,0 +1,124 @@
+"""Bytes ⇄ values for everything that comes in. A failure is a value, `Rejected`, never an exception.
+
+The caller turns a `Rejected` into a dead letter with the bytes unchanged: bad input neither stops the stream nor
+disappears.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+from stream_app.core.events import (
+    EVENT_TIME_AHEAD_MS_MAX,
+    EVENT_TIME_MS_MIN,
+    CheckoutLabel,
+    Event,
+)
+
+#: Larger records are refused before they are parsed: a parser's memory is a multiple of its input. GA4 allows 130 kB
+#: a request and Segment 32 kB an event, so a real event never comes near.
+RECORD_BYTES_MAX: Final = 256 * 1024
+
+#: Every reason a record can be rejected for, the values of the `reason` label: add here and to the docs only.
+REJECT_REASONS: Final = (
+    "empty_value",
+    "too_large",
+    "not_json",
+    "missing_field",
+    "wrong_type",
+    "invalid_value",
+    "time_out_of_range",
+    "bad_row",
+)
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """Why a record was not accepted: `reason` is one of `REJECT_REASONS`, `detail` says got / expected / where."""
+
+    reason: str
+    detail: str
+
+
+_EVENT_DECODER = msgspec.json.Decoder(Event)
+_LABEL_DECODER = msgspec.json.Decoder(CheckoutLabel)
+_ENCODER = msgspec.json.Encoder()
+
+_T = TypeVar("_T")
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MILLISECOND = datetime.timedelta(milliseconds=1)
+
+
+def decode_event(value: bytes | None, *, record_time_ms: int) -> Event | Rejected:
+    """Decode one record of the events topic.
+
+    `record_time_ms` is the broker's record timestamp, the clock that bounds how far ahead an event time may lie.
+    """
+    event = _decode(_EVENT_DECODER, value)
+    if isinstance(event, Event):
+        return check_event_time(event, record_time_ms=record_time_ms)
+    return event
+
+
+def decode_label(value: bytes | None, *, record_time_ms: int) -> CheckoutLabel | Rejected:
+    """Decode one record of the labels topic; bounds as in `decode_event`."""
+    label = _decode(_LABEL_DECODER, value)
+    if isinstance(label, CheckoutLabel):
+        time = _bounded_time_ms(label.checkout_time, record_time_ms=record_time_ms, field="checkout_time")
+        if isinstance(time, Rejected):
+            return time
+        label.checkout_time = time
+    return label
+
+
+def check_event_time(event: Event, *, record_time_ms: int) -> Event | Rejected:
+    """Turn `event_time` into integer milliseconds in place, or reject an impossible one."""
+    time = event.event_time
+    if type(time) is int and EVENT_TIME_MS_MIN <= time <= record_time_ms + EVENT_TIME_AHEAD_MS_MAX:
+        return event
+    bounded = _bounded_time_ms(time, record_time_ms=record_time_ms, field="event_time")
+    if isinstance(bounded, Rejected):
+        return bounded
+    event.event_time = bounded
+    return event
+
+
+def encode(value: Event | CheckoutLabel) -> bytes:
+    """The canonical JSON of an event or a label, as producers write it."""
+    return _ENCODER.encode(value)
+
+
+def _decode(decoder: "msgspec.json.Decoder[_T]", value: bytes | None) -> _T | Rejected:
+    if not value:
+        return Rejected("empty_value", "got a record without a value, expected a JSON object")
+    if len(value) > RECORD_BYTES_MAX:
+        return Rejected("too_large", f"got {len(value)} bytes, expected at most {RECORD_BYTES_MAX}")
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        return Rejected(_validation_reason(str(error)), str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Rejected("not_json", f"got bytes that are not JSON ({error}), expected a JSON object")
+    except RecursionError:
+        return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
+
+
+def _validation_reason(message: str) -> str:
+    if "missing required field" in message:
+        return "missing_field"
+    # msgspec says "Expected `str`, got `int`" for a type, and names the bound or the enumeration otherwise.
+    return "wrong_type" if ", got `" in message else "invalid_value"
+
+
+def _bounded_time_ms(time: int | datetime.datetime, *, record_time_ms: int, field: str) -> int | Rejected:
+    time_ms = time if isinstance(time, int) else (time - _EPOCH) // _MILLISECOND
+    if EVENT_TIME_MS_MIN <= time_ms <= record_time_ms + EVENT_TIME_AHEAD_MS_MAX:
+        return time_ms
+    return Rejected(
+        "time_out_of_range",
+        f"got {field} {time_ms} ms, expected {EVENT_TIME_MS_MIN} (2000-01-01) to 24 h after the record's own "
+        f"timestamp {record_time_ms}; is it in seconds, or the client's clock wrong?",
+    )

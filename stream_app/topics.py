@@ -1,0 +1,43 @@
+"""The topics: names, shapes, reasons. `topics create|check` and every loop read this list; nothing else names a topic."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+EVENTS: Final = "clickstream.events.v1"
+LABELS: Final = "checkout.labels.v1"
+FEATURES: Final = "session.features.v1"
+SCORES: Final = "intent.scores.v1"
+EXAMPLES: Final = "training.examples.v1"
+CLOSED: Final = "sessions.closed.v1"
+CHANGELOG: Final = "session.changelog.v1"
+SNAPSHOTS: Final = "model.snapshots.v1"
+DEAD_LETTERS: Final = "dead.letters.v1"
+
+
+class TopicSpec(NamedTuple):
+    """What a topic must look like: `copartitioned` ones share one partition count; others have `partitions`."""
+
+    name: str
+    carries: str
+    copartitioned: bool
+    config: dict[str, str]
+    partitions: int = 1
+
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+TOPICS: Final[tuple[TopicSpec, ...]] = (
+    # Replayed history and late labels must not vanish before they are read: a week, the Kafka default, said aloud.
+    TopicSpec(EVENTS, "canonical events, keyed by visitor", True, {"retention.ms": str(7 * _DAY_MS)}),
+    TopicSpec(LABELS, "checkout outcomes from the order system", True, {"retention.ms": str(30 * _DAY_MS)}),
+    TopicSpec(FEATURES, "the feature record after every event", True, {"retention.ms": str(_DAY_MS)}),
+    TopicSpec(SCORES, "the score record after every event", True, {"retention.ms": str(7 * _DAY_MS)}),
+    TopicSpec(EXAMPLES, "resolved examples: features as scored, score, label", True, {"retention.ms": str(30 * _DAY_MS)}),
+    TopicSpec(CLOSED, "one summary per finished session", True, {"retention.ms": str(7 * _DAY_MS)}),
+    # Deletion besides compaction forgets visitors that stay away: history_ttl_ms and a week of margin (see adr/0004).
+    TopicSpec(CHANGELOG, "visitors' states, the write-ahead log behind Redis", True,
+              {"cleanup.policy": "compact,delete", "retention.ms": str(37 * _DAY_MS)}),
+    TopicSpec(SNAPSHOTS, "the model and what it has learned from", False, {"cleanup.policy": "compact"}),
+    TopicSpec(DEAD_LETTERS, "rejected records, bytes unchanged, with the reason", False, {"retention.ms": str(30 * _DAY_MS)}),
+)
