@@ -1,0 +1,100 @@
+"""What the shell must do after a batch: the core decides it, `partition.py` carries it out in the order it needs.
+
+Nothing here has happened yet. Effects that are dropped leave no trace: the states are copies and the processor takes
+its new position only from `PartitionProcessor.committed`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from stream_app.core.watermark import Watermark
+
+#: Version of the position's own layout, in commit metadata and in Redis.
+POSITION_VERSION: Final = 1
+
+#: A keyed record to write: key and value bytes.
+Keyed = tuple[bytes, bytes]
+
+
+class Position(msgspec.Struct, gc=False):
+    """How far a partition has come. It is committed with the offsets and stored with the view.
+
+    Offsets are the *next* to read. `seq` counts the partition's transactions: it moves for timer-only batches too.
+    `changelog_end` is the changelog offset after this position's own writes (−1 when not known). `example_n` is the next
+    ordinal at `events_offset`, `wall_time` when it was committed (ms).
+    """
+
+    seq: int = 0
+    events_offset: int = 0
+    labels_offset: int = 0
+    watermark: Watermark = msgspec.field(default_factory=Watermark)
+    example_n: int = 0
+    changelog_end: int = -1
+    wall_time: int = 0
+    partitions: int = 0
+    version: int = POSITION_VERSION
+
+
+_POSITION_DECODER: Final = msgspec.json.Decoder(Position)
+
+
+def encode_position(position: Position) -> bytes:
+    """JSON, about 200 bytes; Kafka's commit metadata holds 4096."""
+    return msgspec.json.encode(position)
+
+
+def decode_position(data: bytes | str | None) -> Position | None:
+    """The position in commit metadata or in the view; None if there is none or it is not ours."""
+    if not data:
+        return None
+    try:
+        position = _POSITION_DECODER.decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    return position if position.version == POSITION_VERSION else None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A rejected record, bytes unchanged, and where it came from."""
+
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Effects:
+    """All that follows from one batch of one partition."""
+
+    position: Position
+    scores: list[Keyed] = field(default_factory=list)
+    features: list[Keyed] = field(default_factory=list)
+    examples: list[Keyed] = field(default_factory=list)
+    closed: list[Keyed] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    #: visitor → its new blob
+    states: dict[str, bytes] = field(default_factory=dict)
+    #: visitor → when to look at it again (ms event time), None to forget; only where it changed
+    deadlines: dict[str, int | None] = field(default_factory=dict)
+    #: event type and outcome → events; label outcome → labels; sessions opened and closed
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    sessions_opened: int = 0
+    sessions_closed: int = 0
+    #: sum and count are enough for a mean; bands for the score's distribution
+    bands: Counter[str] = field(default_factory=Counter)
+    more_due: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to write at all, not even offsets."""
+        return not (self.states or self.dead_letters or self.events or self.labels)

@@ -1,0 +1,120 @@
+"""Outcomes: how scored events become examples.
+
+Each scored event waits in its episode's reservoir until the episode ends: in a purchase (y = 1), in a checkout told by a
+label (y = 1 for the events up to its time), or with the session (y = 0). The example carries the event's features and
+score as they were served; nothing is recomputed, and a label never changes a feature. The reservoir keeps at most K
+events of an episode, those with the smallest hash of the event: a uniform sample that any replay repeats.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stream_app.core.records import Keys, LabelSource, Touched
+from stream_app.core.state import Mark, Sample, Session, Visitor
+
+
+class Outcome(NamedTuple):
+    """A resolved sample on its way to becoming an example. The score may still be unset: it is filled in its batch."""
+
+    sample: Sample
+    visitor_id: str
+    session_id: str
+    keys: Keys
+    label: int
+    weight: float
+    source: LabelSource
+    time: int
+    touched: Touched | None
+
+
+def admit(session: Session, sample: Sample, *, reservoir_size: int) -> None:
+    """Offer a scored event to the episode's reservoir; the ones with the smallest rank stay, in order of arrival."""
+    session.population += 1
+    samples = session.samples
+    if len(samples) < reservoir_size:
+        samples.append(sample)
+        return
+    worst = max(range(len(samples)), key=lambda i: samples[i].rank)
+    if sample.rank < samples[worst].rank:
+        del samples[worst]
+        samples.append(sample)
+
+
+def resolve(
+    session: Session,
+    visitor_id: str,
+    *,
+    label: int,
+    source: LabelSource,
+    time: int,
+    until: int | None = None,
+) -> list[Outcome]:
+    """Take the samples up to event time `until` (all if None) out of the reservoir, as outcomes.
+
+    The last of them carries the keys the episode has touched since an earlier label of it.
+    """
+    chosen = [s for s in session.samples if until is None or s.event_time <= until]
+    if not chosen:
+        return []
+    weight = session.population / len(session.samples)
+    items, categories, brands = list(session.items), list(session.categories), list(session.brands)
+    last = chosen[-1]
+    outcomes = [
+        Outcome(
+            sample,
+            visitor_id,
+            session.session_id,
+            sample_keys(sample, session, items, categories, brands),
+            label,
+            weight,
+            source,
+            time,
+            _touched(session, items, categories, brands) if sample is last else None,
+        )
+        for sample in chosen
+    ]
+    session.population -= round(weight * len(chosen))
+    session.samples = [s for s in session.samples if s not in chosen] if until is not None else []
+    session.touched = [len(items), len(categories), len(brands), session.steps]
+    return outcomes
+
+
+def sample_keys(
+    sample: Sample, session: Session, items: list[str], categories: list[str], brands: list[str]
+) -> Keys:
+    """The names behind a sample, from the episode's keys and how many were known by then."""
+    return Keys(
+        items[sample.item] if sample.item >= 0 else None,
+        categories[sample.category] if sample.category >= 0 else None,
+        brands[sample.brand] if sample.brand >= 0 else None,
+        session.source,
+        session.country,
+        sample.step,
+        items[: sample.items],
+        categories[: sample.categories],
+        brands[: sample.brands],
+    )
+
+
+def _touched(session: Session, items: list[str], categories: list[str], brands: list[str]) -> Touched | None:
+    seen_items, seen_categories, seen_brands, seen_steps = session.touched
+    fresh = session.steps & ~seen_steps
+    if not fresh and len(items) == seen_items and len(categories) == seen_categories:
+        return None
+    return Touched(
+        items[seen_items:],
+        categories[seen_categories:],
+        brands[seen_brands:],
+        [step for step in range(fresh.bit_length()) if fresh >> step & 1],
+        session.source,
+        session.country,
+    )
+
+
+def find_mark(visitor: Visitor, session: Session, event_time: int, *, gap_ms: int) -> Mark | None:
+    """A checkout told ahead of this event that the event led to, or None."""
+    for mark in visitor.marks:
+        if event_time <= mark.time <= session.last + gap_ms and mark.session_id in (None, session.given_id):
+            return mark
+    return None

@@ -1,0 +1,136 @@
+"""The records we write: their fields, types and JSON. Subscribers code against these; fields are added, never changed.
+
+JSON Schema for each comes from these types. Times are integers of milliseconds UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from stream_app.core.features import FEATURE_SCHEMA
+
+LabelSource = Literal["purchase", "label", "session_end"]
+
+
+class Keys(msgspec.Struct, gc=False, omit_defaults=True):
+    """The names behind a scored event that a model may hold priors for; None or missing means not known.
+
+    `step` is twice the code of the kind of step (`pages.GROUPS`), plus one when it is on the same item as before.
+    `items`, `categories`, `brands` are the distinct ones of the episode so far, in order of appearance, at most 64.
+    """
+
+    item: str | None = None
+    category: str | None = None
+    brand: str | None = None
+    source: str | None = None
+    country: str | None = None
+    step: int = -1
+    items: list[str] = []
+    categories: list[str] = []
+    brands: list[str] = []
+
+
+class Touched(msgspec.Struct, gc=False, omit_defaults=True):
+    """The names an episode touched, told once, with its last example: each counts one session for the priors."""
+
+    items: list[str] = []
+    categories: list[str] = []
+    brands: list[str] = []
+    steps: list[int] = []
+    source: str | None = None
+    country: str | None = None
+
+
+class FeatureRecord(msgspec.Struct, gc=False):
+    """`session.features.v1`: the features after an event. `features` holds one number for each registered name."""
+
+    event_id: str
+    visitor_id: str
+    session_id: str
+    event_time: int
+    event_type: str
+    events: int
+    features: Any
+    keys: Keys
+    schema: int = FEATURE_SCHEMA
+
+
+class ScoreRecord(msgspec.Struct, gc=False):
+    """`intent.scores.v1`: the probability that the session's current episode ends in a checkout.
+
+    `events` counts the session's events from 1. `cold` is true while the score is only the base rate. `late` says that
+    the event arrived after its session should have been over.
+    """
+
+    event_id: str
+    visitor_id: str
+    session_id: str
+    event_time: int
+    event_type: str
+    events: int
+    score: float
+    band: str
+    model: str
+    model_version: int
+    model_updates: int
+    cold: bool
+    late: bool
+    scored_at: int
+
+
+class Example(msgspec.Struct, gc=False):
+    """`training.examples.v1`: a scored event whose outcome is known. Features and score are as served.
+
+    `position` is what triggered it in its partition: `[0, label offset, n]` or `[1, event offset, n]`; within either kind
+    positions only grow, so a reader recognises a repetition. `weight` is the number of scored events the example stands
+    for (reservoir sampling). `touched` comes with the last example of an episode.
+    """
+
+    event_id: str
+    visitor_id: str
+    session_id: str
+    event_time: int
+    event_type: str
+    events: int
+    features: Any
+    keys: Keys
+    score: float
+    model_version: int
+    cold: bool
+    label: int
+    weight: float
+    label_source: LabelSource
+    label_time: int
+    position: tuple[int, int, int]
+    touched: Touched | None = None
+    schema: int = FEATURE_SCHEMA
+
+
+class ClosedSession(msgspec.Struct, gc=False):
+    """`sessions.closed.v1`: one summary per finished session. `spend` in the shop's currency, `duration_ms` ≥ 0."""
+
+    visitor_id: str
+    session_id: str
+    start: int
+    end: int
+    duration_ms: int
+    events: int
+    purchases: int
+    labelled_checkouts: int
+    spend: float
+    source: str | None
+    country: str | None
+    reason: Literal["gap", "bound"]
+
+
+#: Bands of the score, from the settings' thresholds.
+BANDS: Final = ("unlikely", "on_the_fence", "likely")
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode(record: FeatureRecord | ScoreRecord | Example | ClosedSession) -> bytes:
+    """The record's JSON."""
+    return _ENCODER.encode(record)

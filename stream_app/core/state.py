@@ -1,0 +1,195 @@
+"""What is remembered of a visitor between two events, and the blob it travels in.
+
+One blob per visitor: a version byte, then MessagePack arrays. The same bytes go to the changelog and to Redis, and the
+owner's cache holds them too: decoding a blob gives a private copy to fold on, so a batch that fails leaves no trace.
+
+What must not live here: anything learned (that is the model's), anything told by a checkout label that a feature could
+see (labels change outcomes, never features), and anything that grows without a bound. Every list and dict below names
+its bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+#: First byte of every blob. Raise it when the layout changes, and teach `decode` the old one.
+STATE_VERSION: Final = 1
+
+#: Distinct items, categories and brands tracked per episode. A person views a handful and the 99.9th percentile of the
+#: REES46 and RetailRocket sessions is below 60; a crawler views thousands, and past the bound they count but are not named.
+TRACKED_KEYS_MAX: Final = 64
+
+#: Fingerprints of a visitor's last events, by which a repeated delivery is recognised. Producers repeat within one
+#: in-flight window (Kafka's default is 5 batches); 32 is several seconds of the busiest human.
+RECENT_EVENTS_MAX: Final = 32
+
+#: Checkouts told ahead of their events, kept until the events arrive.
+MARKS_MAX: Final = 8
+
+#: Order ids whose checkout a session already counted, so that an order told twice (event and label) counts once.
+ORDERS_MAX: Final = 8
+
+#: Sessions of one visitor open at the same time (several devices or tabs); past it the oldest is closed.
+OPEN_SESSIONS_MAX: Final = 8
+
+
+class StateVersionError(ValueError):
+    """A blob was written by another version. Not retryable: the text says what to do."""
+
+
+class Sample(msgspec.Struct, array_like=True, gc=False):
+    """A scored event that waits for its outcome, with everything its example will say.
+
+    `x` holds the features as scored: little-endian int32 of the feature times 10⁴ (see `features.FIXED_POINT`).
+    `items`, `categories` and `brands` are how many of the episode's tracked keys had been seen by then, since keys are
+    only ever appended; `item`, `category`, `brand` are positions among them, −1 for none. `steps` is a bit set.
+    """
+
+    rank: int
+    event_id: str
+    event_type: int
+    event_time: int
+    events: int
+    offset: int
+    x: bytes
+    item: int
+    category: int
+    brand: int
+    step: int
+    items: int
+    categories: int
+    brands: int
+    steps: int
+    score: float = -1.0
+    model_version: int = -1
+    cold: bool = False
+
+
+class Session(msgspec.Struct, array_like=True):
+    """An open session. Times in ms UTC; gaps in ms; money in the shop's own currency.
+
+    The fields after `purchases` describe the current episode and start anew at each checkout event.
+    """
+
+    session_id: str
+    given_id: str | None
+    part: int
+    start: int
+    last: int
+    source: str | None = None
+    country: str | None = None
+    mobile: bool = False
+    events: int = 0
+    gap_last: int = 0
+    gap_sum: int = 0
+    gap_max: int = 0
+    gap_decayed: float = 0.0
+    purchases: int = 0
+    spend: float = 0.0
+    orders: list[str] = []
+    # the episode
+    episode: int = 1
+    episode_start: int = 0
+    episode_events: int = 0
+    group_counts: list[int] = []
+    group_last: int = -1
+    #: item → [times seen, time first seen]; the next two: key → times seen. At most TRACKED_KEYS_MAX each.
+    items: dict[str, list[int]] = {}
+    categories: dict[str, int] = {}
+    brands: dict[str, int] = {}
+    item_last: str | None = None
+    category_last: str | None = None
+    item_events: int = 0
+    item_repeats_max: int = 0
+    cart_time: int = 0
+    cart_count: int = 0
+    cart_value: float = 0.0
+    price_sum: float = 0.0
+    price_count: int = 0
+    price_min: float = 0.0
+    price_max: float = 0.0
+    steps: int = 0
+    #: how many items, categories, brands and which steps an earlier label of this episode has already accounted for
+    touched: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0, 0])
+    #: the reservoir: at most K of the `population` scored events since the last resolved checkout
+    samples: list[Sample] = []
+    population: int = 0
+
+
+class History(msgspec.Struct, array_like=True, gc=False):
+    """What is remembered of a visitor's finished sessions; `last_seen` 0 means there were none."""
+
+    sessions: int = 0
+    purchases: int = 0
+    spend: float = 0.0
+    last_seen: int = 0
+    last_session_id: str | None = None
+    last_part: int = 0
+
+
+class Mark(msgspec.Struct, array_like=True, gc=False):
+    """A checkout told by a label: events up to `time` in its session ended in it."""
+
+    time: int
+    order_id: str
+    session_id: str | None
+    offset: int
+
+
+class LastScore(msgspec.Struct, array_like=True, gc=False):
+    """The visitor's newest score, kept for `stream-app session`; no feature reads it."""
+
+    event_id: str
+    event_time: int
+    score: float
+    band: str
+    model_version: int
+    cold: bool
+    x: bytes
+
+
+class Visitor(msgspec.Struct, array_like=True):
+    """All that is kept of a visitor. The applied offsets make folding idempotent: a record at or below is known."""
+
+    events_offset: int = -1
+    labels_offset: int = -1
+    history: History = msgspec.field(default_factory=History)
+    sessions: list[Session] = []
+    recent: list[int] = []
+    marks: list[Mark] = []
+    last_score: LastScore | None = None
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(Visitor)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_PREFIX: Final = bytes([STATE_VERSION])
+
+
+def encode(visitor: Visitor) -> bytes:
+    """The blob of a visitor."""
+    return _PREFIX + _ENCODER.encode(visitor)
+
+
+def decode(blob: bytes) -> Visitor:
+    """A private copy of the visitor in a blob.
+
+    Raises
+    ------
+    StateVersionError
+        If the blob was written by a newer version, has none, or is damaged.
+    """
+    if blob[:1] != _PREFIX:
+        got = f"state version {blob[0]}" if blob else "an empty state"
+        raise StateVersionError(
+            f"got {got}, this program reads version {STATE_VERSION}: run the version that wrote it, or start a new "
+            "group id to rebuild the states from the events"
+        )
+    try:
+        return _DECODER.decode(memoryview(blob)[1:])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StateVersionError(
+            f"got a damaged state of version {STATE_VERSION} ({error}): delete the group's keys in Redis; the worker "
+            "restores them from the changelog"
+        ) from None
