@@ -7,9 +7,11 @@ the program with one line, `SettingsError`. Nothing else in the program reads th
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -23,6 +25,8 @@ ENV_PREFIX: Final = "STREAM_APP_"
 DEFAULT_CONFIG: Final = "stream-app.toml"
 #: Signs snapshots where no key was set: it keeps accidents out, not attackers; the programs warn when it is in use.
 DEVELOPMENT_KEY: Final = "development-only-key"
+#: A host name or IPv4 address, or an IPv6 address in brackets, and a port.
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}")
 
 
 class SettingsError(ValueError):
@@ -53,7 +57,7 @@ class Settings(BaseSettings):
     )
     topic_partitions: int = _field(
         4, unit="partitions", ge=1, le=1024,
-        reason="of the co-partitioned topics that `topics create` makes; the upper limit of workers that can share the work",
+        reason="of the co-partitioned topics that `topics create` makes; no more workers than this can share the work",
     )
     topic_replication: int = _field(
         1, unit="replicas", ge=1, le=7,
@@ -92,11 +96,12 @@ class Settings(BaseSettings):
     # Batches and memory
     batch_records_max: int = _field(
         2_000, unit="records", ge=1, le=20_000,
-        reason="of one partition's batch: larger ones cost less per event but make its last event wait, and repeat more after a crash",
+        reason="of one partition's batch: larger ones cost less per event, but its last event waits longer and a crash "
+        "repeats more",
     )
     cache_visitors_max: int = _field(
         100_000, unit="visitors", ge=100, le=50_000_000,
-        reason="states kept in memory per partition (about 1 kB each); the least recently used are read back from Redis",
+        reason="states kept in memory per partition (about 1 kB each); those not used for long come back from Redis",
     )
     idle_after_ms: int = _field(
         5_000, unit="ms", ge=100, le=3_600_000,
@@ -149,11 +154,25 @@ class Settings(BaseSettings):
         reason="warning = recovered, nothing lost; error = loss, or a person must act",
     )
 
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _kafka_addresses(cls, addresses: str) -> str:
+        # The client would stop at a malformed one with a traceback, long after the start.
+        if not all(_ADDRESS.fullmatch(part.strip()) for part in addresses.split(",")):
+            raise ValueError("expected host:port, several separated by commas")
+        return addresses
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("expected redis://, rediss:// or unix://")
+        try:
+            _ = parts.port
+        except ValueError:
+            # urlsplit's own message repeats what it took for the port, which may be the start of a password.
+            raise ValueError("expected a number as port; in a password write / ? # @ as %2F %3F %23 %40") from None
         return url
 
     @model_validator(mode="after")
@@ -174,7 +193,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # First wins. `load` passes flags over file as init values; dotenv and secret files would be a second way.
+        """Flags and file, then the environment; dotenv and secret files would be a second way."""
+        # First wins. `load` passes flags over file as init values.
         return (init_settings, env_settings)
 
     def topic(self, name: str) -> str:
@@ -235,7 +255,8 @@ def explain(*, flags: dict[str, Any] | None = None, config: str | None = None) -
 
 def _merge(flags: dict[str, Any] | None, config: str | None) -> tuple[dict[str, Any], dict[str, str]]:
     """Flags over file, and for each name given where it came from."""
-    path = config or os.environ.get(f"{ENV_PREFIX}CONFIG") or (DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None)
+    found = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None
+    path = config or os.environ.get(f"{ENV_PREFIX}CONFIG") or found
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     if path is not None:
@@ -284,5 +305,8 @@ def _mask(value: SecretStr) -> str:
     text = value.get_secret_value()
     if "://" in text:
         scheme, rest = text.split("://", 1)
-        return f"{scheme}://***@{rest.split('@', 1)[1]}" if "@" in rest else text
+        # Redis also takes a password as `?password=…`, and an unescaped @ may be part of one.
+        rest, _, query = rest.partition("?")
+        hidden = f"***@{rest.rsplit('@', 1)[1]}" if "@" in rest else rest
+        return f"{scheme}://{hidden}{'?***' if query else ''}"
     return "(development key)" if text == DEVELOPMENT_KEY else "***"
