@@ -1,5 +1,7 @@
 """Fixtures of all tests; what they are is said where they are made."""
 
+import signal
+
 from tests.support.fixtures import (
     embedded_servers,
     names,
@@ -8,5 +10,8 @@ from tests.support.fixtures import (
     real_servers,
     servers,
 )
+
+# A cancelled CI job sends SIGTERM: end like Ctrl-C, so that the fixtures stop their servers and remove their files.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 __all__ = ["embedded_servers", "names", "real_kafka", "real_redis", "real_servers", "servers"]

@@ -189,19 +189,29 @@ class RealRedis:
 def fetch_kafka_jars() -> None:
     """Copy Kafka's jars into `KAFKA_JARS` through Maven, once; UnavailableError when that cannot be done."""
     pom = _POM.read_text()
-    if _COMPLETE.exists() and _COMPLETE.read_text() == pom:
+    if _fetched(pom):
         return
     maven = _program("mvn", "apt-get install maven")
-    shutil.rmtree(KAFKA_JARS, ignore_errors=True)
+    # Into a directory of our own, then renamed: another test run may be fetching at the same moment.
+    fresh = KAFKA_JARS.with_name(f"{KAFKA_JARS.name}.{os.getpid()}")
     copy = [maven, "-q", "-B", "-ntp", "-f", str(_POM), "dependency:copy-dependencies"]
-    copy.append(f"-DoutputDirectory={KAFKA_JARS}")
+    copy.append(f"-DoutputDirectory={fresh}")
     try:
         done = subprocess.run(copy, capture_output=True, text=True, timeout=_MAVEN_TIMEOUT_S, check=False)
+        if done.returncode != 0:
+            raise UnavailableError(f"Maven could not fetch Kafka's jars: {done.stdout.strip()[-2000:]}")
+        (fresh / _COMPLETE.name).write_text(pom)
+        if not _fetched(pom):
+            shutil.rmtree(KAFKA_JARS, ignore_errors=True)
+            fresh.rename(KAFKA_JARS)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"Maven did not fetch Kafka's jars within {_MAVEN_TIMEOUT_S:g} s") from None
-    if done.returncode != 0:
-        raise UnavailableError(f"Maven could not fetch Kafka's jars: {done.stdout.strip()[-2000:]}")
-    _COMPLETE.write_text(pom)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _fetched(pom: str) -> bool:
+    return _COMPLETE.exists() and _COMPLETE.read_text() == pom
 
 
 def _program(name: str, install: str) -> str:
