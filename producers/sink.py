@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
 
 from stream_app import topics
@@ -228,8 +228,10 @@ class KafkaSink:
         missing = next((name for name in known if name not in self._lanes), known[0])
         if self._producer.client.cluster.brokers():
             return f"Kafka at {self._bootstrap} has no topic {missing}; create it with `stream-app topics create`"
+        # The client's own text for a refused connection repeats the address as a tuple and says no more.
+        known_as = "no connection" if isinstance(error, KafkaConnectionError) else str(error)
         return (
-            f"Kafka at {self._bootstrap} does not answer ({error or f'waited {START_SECONDS_MAX:.0f} s'}); "
+            f"Kafka at {self._bootstrap} does not answer ({known_as or f'waited {START_SECONDS_MAX:.0f} s'}); "
             "is it running, and the address right? Set it with --kafka-bootstrap"
         )
 

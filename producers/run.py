@@ -1,0 +1,64 @@
+"""One command's run: Kafka opened, signals heeded, everything closed. Where producers meet the process they live in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+from producers.sink import KafkaSink, SinkError
+from producers.summary import Summary
+
+#: What to do with an open sink until `stop` is set.
+Job: TypeAlias = Callable[[KafkaSink, asyncio.Event], Awaitable[Summary]]
+
+#: How long a stopped run may take to deliver what it holds: a person presses Ctrl-C again after ten seconds.
+_STOP_SECONDS_MAX: Final = 8.0
+
+
+async def run_job(job: Job, *, bootstrap: str, topic_prefix: str) -> Summary:
+    """Run a job against Kafka; Ctrl-C and SIGTERM stop it cleanly, a second one stops it at once.
+
+    Raises
+    ------
+    SinkError
+        If Kafka cannot be reached, a delivery fails, or a stopped run cannot deliver what it holds.
+    """
+    # What the client would log is said by our own errors, once and with what to do.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def heed(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, heed, number)
+    try:
+        return await _until_stopped(asyncio.create_task(_work(job, stop, bootstrap, topic_prefix)), stop)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _work(job: Job, stop: asyncio.Event, bootstrap: str, topic_prefix: str) -> Summary:
+    async with KafkaSink(bootstrap, topic_prefix=topic_prefix) as sink:
+        return await job(sink, stop)
+
+
+async def _until_stopped(working: asyncio.Task[Summary], stop: asyncio.Event) -> Summary:
+    stopping = asyncio.create_task(stop.wait())
+    both: set[asyncio.Task[Any]] = {working, stopping}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=_STOP_SECONDS_MAX if stop.is_set() else None)
+        if working.done():
+            return await working
+        raise SinkError(f"Kafka did not take the last records within {_STOP_SECONDS_MAX:.0f} s of being stopped")
+    finally:
+        for task in both:
+            task.cancel()
+        await asyncio.wait(both)
