@@ -44,113 +44,178 @@ class Settings(BaseSettings):
 
     # Kafka
     kafka_bootstrap: str = _field(
-        "127.0.0.1:9092", unit="host:port[,…]", min_length=3,
+        "127.0.0.1:9092",
+        unit="host:port[,…]",
+        min_length=3,
         reason="brokers to start from",
     )
     topic_prefix: str = _field(
-        "", unit="text", pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        "",
+        unit="text",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
         reason="put before every topic name, so that several shops or tests share a cluster",
     )
     group_id: str = _field(
-        "stream-app", unit="text", pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        "stream-app",
+        unit="text",
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
         reason="consumer group of the workers; also names the Redis keys, so that two deployments never mix",
     )
     topic_partitions: int = _field(
-        4, unit="partitions", ge=1, le=1024,
+        4,
+        unit="partitions",
+        ge=1,
+        le=1024,
         reason="of the co-partitioned topics that `topics create` makes; no more workers than this can share the work",
     )
     topic_replication: int = _field(
-        1, unit="replicas", ge=1, le=7,
+        1,
+        unit="replicas",
+        ge=1,
+        le=7,
         reason="of created topics; 3 in production, 1 is all a laptop has",
     )
     processing_guarantee: Literal["at_least_once"] = _field(
-        "at_least_once", unit="name",
+        "at_least_once",
+        unit="name",
         reason="after a crash an output may repeat with the same event_id, while state and learning stay exact",
     )
     session_timeout_ms: int = _field(
-        10_000, unit="ms", ge=1_000, le=300_000,
+        10_000,
+        unit="ms",
+        ge=1_000,
+        le=300_000,
         reason="a worker silent for this long loses its partitions to the others",
     )
     # Redis
     redis_url: SecretStr = _field(
-        SecretStr("redis://127.0.0.1:6379/0"), unit="URL",
+        SecretStr("redis://127.0.0.1:6379/0"),
+        unit="URL",
         reason="Redis or Valkey holding the view of the session states",
     )
     redis_timeout_ms: int = _field(
-        500, unit="ms", ge=10, le=60_000,
+        500,
+        unit="ms",
+        ge=10,
+        le=60_000,
         reason="of one Redis call; the client's own default blocks for a minute, past the session time-out",
     )
     # Sessions
     session_gap_ms: int = _field(
-        1_800_000, unit="ms", ge=1_000, le=86_400_000,
+        1_800_000,
+        unit="ms",
+        ge=1_000,
+        le=86_400_000,
         reason="inactivity that ends a session; 30 minutes is the web-analytics convention",
     )
     grace_ms: int = _field(
-        60_000, unit="ms", ge=0, le=3_600_000,
+        60_000,
+        unit="ms",
+        ge=0,
+        le=3_600_000,
         reason="how far the watermark trails the newest event time: events this much out of order are not late",
     )
     history_ttl_ms: int = _field(
-        2_592_000_000, unit="ms", ge=60_000, le=31_536_000_000,
+        2_592_000_000,
+        unit="ms",
+        ge=60_000,
+        le=31_536_000_000,
         reason="how long a visitor's earlier sessions are remembered; also the life of every Redis key",
     )
     # Batches and memory
     batch_records_max: int = _field(
-        2_000, unit="records", ge=1, le=20_000,
+        2_000,
+        unit="records",
+        ge=1,
+        le=20_000,
         reason="of one partition's batch: larger ones cost less per event, but its last event waits longer and a crash "
         "repeats more",
     )
     cache_visitors_max: int = _field(
-        100_000, unit="visitors", ge=100, le=50_000_000,
+        100_000,
+        unit="visitors",
+        ge=100,
+        le=50_000_000,
         reason="states kept in memory per partition (about 1 kB each); those not used for long come back from Redis",
     )
     idle_after_ms: int = _field(
-        5_000, unit="ms", ge=100, le=3_600_000,
+        5_000,
+        unit="ms",
+        ge=100,
+        le=3_600_000,
         reason="a partition without events for this long has its watermark moved on by the wall clock",
     )
     # Scores and learning
     model: str = _field(
-        "newton", unit="name", min_length=1,
+        "newton",
+        unit="name",
+        min_length=1,
         reason="the classifier, by its name in the zoo (`stream-app models`)",
     )
     band_fence_min: float = _field(
-        0.08, unit="probability", gt=0.0, lt=1.0,
+        0.08,
+        unit="probability",
+        gt=0.0,
+        lt=1.0,
         reason="scores from here on are `on_the_fence`: above twice a usual base rate of 3 to 4 %",
     )
     band_likely_min: float = _field(
-        0.40, unit="probability", gt=0.0, lt=1.0,
+        0.40,
+        unit="probability",
+        gt=0.0,
+        lt=1.0,
         reason="scores from here on are `likely`: above what a cart alone predicts (about 27 %)",
     )
     base_rate: float = _field(
-        0.03, unit="probability", gt=0.0, lt=1.0,
+        0.03,
+        unit="probability",
+        gt=0.0,
+        lt=1.0,
         reason="share of sessions that buy, assumed until enough labels have been seen",
     )
     reservoir_size: int = _field(
-        8, unit="examples", ge=1, le=64,
+        8,
+        unit="examples",
+        ge=1,
+        le=64,
         reason="examples learned per episode: long sessions would otherwise outweigh all others",
     )
     label_hold_ms: int = _field(
-        0, unit="ms", ge=0, le=86_400_000,
+        0,
+        unit="ms",
+        ge=0,
+        le=86_400_000,
         reason="common age at which positives are learned, for good; 0 holds them back only until the model is warm",
     )
     snapshot_interval_ms: int = _field(
-        500, unit="ms", ge=50, le=60_000,
+        500,
+        unit="ms",
+        ge=50,
+        le=60_000,
         reason="how often the trainer publishes what it learned; scorers are behind by this much and a round trip",
     )
     snapshot_key: SecretStr = _field(
-        SecretStr(DEVELOPMENT_KEY), unit="secret",
+        SecretStr(DEVELOPMENT_KEY),
+        unit="secret",
         reason="signs model snapshots (HMAC-SHA256); scorers refuse any other",
     )
     # Web
     web_host: str = _field(
-        "127.0.0.1", unit="address", min_length=1,
+        "127.0.0.1",
+        unit="address",
+        min_length=1,
         reason="of /metrics, /healthz and /readyz; loopback unless told",
     )
     web_port: int = _field(
-        8088, unit="port", ge=0, le=65_535,
+        8088,
+        unit="port",
+        ge=0,
+        le=65_535,
         reason="of /metrics, /healthz and /readyz; 0 picks a free one",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _field(
-        "info", unit="name",
+        "info",
+        unit="name",
         reason="warning = recovered, nothing lost; error = loss, or a person must act",
     )
 

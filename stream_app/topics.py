@@ -33,11 +33,19 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec(LABELS, "checkout outcomes from the order system", True, {"retention.ms": str(30 * _DAY_MS)}),
     TopicSpec(FEATURES, "the feature record after every event", True, {"retention.ms": str(_DAY_MS)}),
     TopicSpec(SCORES, "the score record after every event", True, {"retention.ms": str(7 * _DAY_MS)}),
-    TopicSpec(EXAMPLES, "resolved examples: features as scored, score, label", True, {"retention.ms": str(30 * _DAY_MS)}),
+    TopicSpec(
+        EXAMPLES, "resolved examples: features as scored, score, label", True, {"retention.ms": str(30 * _DAY_MS)}
+    ),
     TopicSpec(CLOSED, "one summary per finished session", True, {"retention.ms": str(7 * _DAY_MS)}),
     # Deletion besides compaction forgets visitors that stay away: history_ttl_ms and a week of margin (see adr/0004).
-    TopicSpec(CHANGELOG, "visitors' states, the write-ahead log behind Redis", True,
-              {"cleanup.policy": "compact,delete", "retention.ms": str(37 * _DAY_MS)}),
+    TopicSpec(
+        CHANGELOG,
+        "visitors' states, the write-ahead log behind Redis",
+        True,
+        {"cleanup.policy": "compact,delete", "retention.ms": str(37 * _DAY_MS)},
+    ),
     TopicSpec(SNAPSHOTS, "the model and what it has learned from", False, {"cleanup.policy": "compact"}),
-    TopicSpec(DEAD_LETTERS, "rejected records, bytes unchanged, with the reason", False, {"retention.ms": str(30 * _DAY_MS)}),
+    TopicSpec(
+        DEAD_LETTERS, "rejected records, bytes unchanged, with the reason", False, {"retention.ms": str(30 * _DAY_MS)}
+    ),
 )

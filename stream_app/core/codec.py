@@ -91,7 +91,7 @@ def encode(value: Event | CheckoutLabel) -> bytes:
     return _ENCODER.encode(value)
 
 
-def _decode(decoder: "msgspec.json.Decoder[_T]", value: bytes | None) -> _T | Rejected:
+def _decode(decoder: msgspec.json.Decoder[_T], value: bytes | None) -> _T | Rejected:
     if not value:
         return Rejected("empty_value", "got a record without a value, expected a JSON object")
     if len(value) > RECORD_BYTES_MAX:

@@ -43,10 +43,7 @@ _LOG_FEATURES: Final = (
     Feature("events", _L1.format("events"), "events of the session so far, this one included"),
     Feature("episode_events", _L1.format("events"), "events since the session's last checkout"),
     Feature("purchases", _L1.format("checkouts"), "checkouts made earlier in this session"),
-    *(
-        Feature(f"n_{group}", _L1.format("events"), f"steps of kind '{group}' in this episode")
-        for group in _COUNTED
-    ),
+    *(Feature(f"n_{group}", _L1.format("events"), f"steps of kind '{group}' in this episode") for group in _COUNTED),
     Feature("items", _L1.format("items"), "distinct items seen in this episode"),
     Feature("categories", _L1.format("categories"), "distinct categories: focused or wandering"),
     Feature("brands", _L1.format("brands"), "distinct brands: decided or comparing"),
@@ -107,6 +104,9 @@ _DAY_MS, _WEEK_MS = 86_400_000.0, 7 * 86_400_000.0
 #: 1 January 1970 was a Thursday; the week's circle starts on Monday.
 _MONDAY_MS = 3 * _DAY_MS
 
+#: Bytes of a packed row's bit set.
+_BITS = (len(FEATURES) + 7) // 8
+
 #: The features as one JSON object without a dict per event.
 FeatureValues = msgspec.defstruct("FeatureValues", [(name, float) for name in FEATURE_NAMES], gc=False, frozen=True)
 
@@ -151,13 +151,25 @@ def to_float(fixed: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
 
 
 def pack(fixed: npt.NDArray[np.int32]) -> list[bytes]:
-    """Each row of fixed-point features as bytes, as stored in a `Sample`."""
-    width = fixed.shape[1] * 4
-    data = fixed.astype("<i4", copy=False).tobytes()
-    return [data[start : start + width] for start in range(0, len(data), width)]
+    """Each row of fixed-point features as bytes, as stored in a `Sample`: a bit set of the non-zero ones, then those.
+
+    Two thirds of a row are zeros; a session's memory is mostly these.
+    """
+    given = fixed != 0
+    bits = np.packbits(given, axis=1).tobytes()
+    values = fixed[given].astype("<i4", copy=False).tobytes()
+    ends = (4 * np.cumsum(given.sum(axis=1))).tolist()
+    rows, start = [], 0
+    for row, end in enumerate(ends):
+        rows.append(bits[row * _BITS : (row + 1) * _BITS] + values[start:end])
+        start = end
+    return rows
 
 
 def unpack(data: bytes) -> list[float]:
     """The features of a stored row, as scored."""
-    values: list[float] = to_float(np.frombuffer(data, dtype="<i4")).tolist()
+    given = np.unpackbits(np.frombuffer(data[:_BITS], dtype=np.uint8), count=len(FEATURES)).astype(bool)
+    fixed = np.zeros(len(FEATURES), dtype="<i4")
+    fixed[given] = np.frombuffer(data[_BITS:], dtype="<i4")
+    values: list[float] = to_float(fixed).tolist()
     return values

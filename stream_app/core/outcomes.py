@@ -80,9 +80,7 @@ def resolve(
     return outcomes
 
 
-def sample_keys(
-    sample: Sample, session: Session, items: list[str], categories: list[str], brands: list[str]
-) -> Keys:
+def sample_keys(sample: Sample, session: Session, items: list[str], categories: list[str], brands: list[str]) -> Keys:
     """The names behind a sample, from the episode's keys and how many were known by then."""
     return Keys(
         items[sample.item] if sample.item >= 0 else None,

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from stream_app.core.events import Event
+from stream_app.core.events import CheckoutLabel, Event
 from stream_app.core.pages import GROUP_CODE, GROUPS
-from stream_app.core.state import ORDERS_MAX, TRACKED_KEYS_MAX, History, Session, Visitor
+from stream_app.core.state import ORDERS_MAX, TRACKED_KEYS_MAX, History, Mark, Session, Visitor
 
 #: A session is split at this many events: no person makes them, and a bot's session would otherwise never end.
 SESSION_EVENTS_MAX: Final = 10_000
@@ -62,9 +62,7 @@ def find_open(visitor: Visitor, event: Event, event_time: int, *, gap_ms: int) -
                 continue
         elif session.given_id is not None:
             continue
-        if session.start - gap_ms <= event_time <= session.last + gap_ms and (
-            best is None or session.last > best.last
-        ):
+        if session.start - gap_ms <= event_time <= session.last + gap_ms and (best is None or session.last > best.last):
             best = session
     return best
 
@@ -110,6 +108,34 @@ def is_same_checkout(session: Session, event: Event) -> bool:
     if session.purchases == 0 or session.episode_events > 0 or session.group_last != _PURCHASE:
         return False
     return event.order_id is None or event.order_id in session.orders or session.orders[-1].startswith("@")
+
+
+def same_order(event: Event, event_time: int, mark: Mark) -> bool:
+    """Whether a purchase event is the order that a label told of before."""
+    if event.order_id is not None:
+        return event.order_id == mark.order_id
+    return abs(event_time - mark.time) <= ORDER_MATCH_MS
+
+
+def knows_order(session: Session, order_id: str, checkout_time: int) -> bool:
+    """Whether a label's checkout was counted already, by its id or by a purchase event without one close by."""
+    for known in session.orders:
+        if known == order_id:
+            return True
+        if known.startswith("@") and abs(checkout_time - int(known[1:])) <= ORDER_MATCH_MS:
+            return True
+    return False
+
+
+def find_labelled(visitor: Visitor, label: CheckoutLabel, checkout_time: int, *, gap_ms: int) -> Session | None:
+    """The open session that a checkout label speaks of: the one of its id, or the newest that its time fits."""
+    best: Session | None = None
+    for session in visitor.sessions:
+        if label.session_id is not None and label.session_id not in (session.given_id, session.session_id):
+            continue
+        if session.start <= checkout_time <= session.last + gap_ms and (best is None or session.last > best.last):
+            best = session
+    return best
 
 
 def start_episode(session: Session, event_time: int) -> None:

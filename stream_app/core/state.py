@@ -42,7 +42,7 @@ class StateVersionError(ValueError):
 class Sample(msgspec.Struct, array_like=True, gc=False):
     """A scored event that waits for its outcome, with everything its example will say.
 
-    `x` holds the features as scored: little-endian int32 of the feature times 10⁴ (see `features.FIXED_POINT`).
+    `x` holds the features as scored, see `features.pack`.
     `items`, `categories` and `brands` are how many of the episode's tracked keys had been seen by then, since keys are
     only ever appended; `item`, `category`, `brand` are positions among them, −1 for none. `steps` is a bit set.
     """

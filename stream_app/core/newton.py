@@ -1,0 +1,115 @@
+"""Logistic regression by online Newton steps (extended Kalman filter), in NumPy.
+
+Each example updates the weights by a Newton step on the posterior that the examples before it left, so every example is
+used as well as a batch fit would use it, with no learning rate to tune. Inputs are standardised by running moments.
+
+    p = σ(wᵀz),  r = max(p(1 − p), R_MIN),  k = P z / (1/(c r) + zᵀP z),  P ← P − k (P z)ᵀ,  w ← w + k (y − p)/r
+
+with sample weight c: the Sherman–Morrison form of P⁻¹ ← P⁻¹ + c r z zᵀ. See N. Houlsby's and others' notes on Bayesian
+online logistic regression, and L. Bottou, "Online Learning and Stochastic Approximations" (1998), §4 on second order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+
+#: Prior variance of a weight: z-scored inputs rarely deserve a weight above 1. DESIGN §7 measured 0.1.
+PRIOR_VARIANCE: Final = 0.1
+
+#: Clip of the z-scores: one freak value must not turn the weights.
+Z_MAX: Final = 5.0
+
+#: Floor of p(1 − p): a confident mistake would otherwise take a step without bound.
+R_MIN: Final = 1e-4
+
+#: Examples before the running moments are trusted; until then inputs count as 0.
+_MOMENTS_MIN: Final = 2
+
+
+class NewtonLogistic:
+    """`width` inputs and a bias. Not thread-safe; predicting changes nothing."""
+
+    def __init__(self, width: int, *, base_rate: float) -> None:
+        self.width = width
+        self.count = 0
+        self.mean: Vector = np.zeros(width)
+        self.m2: Vector = np.zeros(width)
+        self.weights: Vector = np.zeros(width + 1)
+        self.weights[-1] = math.log(base_rate / (1.0 - base_rate))
+        self.covariance: Vector = np.eye(width + 1) * PRIOR_VARIANCE
+        # The bias starts at an assumed base rate, not at a known one.
+        self.covariance[-1, -1] = 1.0
+        self._scale: Vector = np.zeros(width)
+
+    def predict_many(self, x: Vector) -> Vector:
+        """Probabilities, shape (N,), of inputs of shape (N, width). A row's value does not depend on the others."""
+        z = np.ones((len(x), self.width + 1))
+        np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:, :-1])
+        # A sum along contiguous rows is the same for one row and for many; a BLAS product is not.
+        result: Vector = 1.0 / (1.0 + np.exp(-(z * self.weights).sum(axis=1)))
+        return result
+
+    def learn(self, x: Vector, label: int, weight: float = 1.0) -> None:
+        """Learn one example: inputs of shape (width,), label 0 or 1, sample weight > 0. Input must be finite."""
+        self.count += 1
+        delta = x - self.mean
+        self.mean += delta / self.count
+        self.m2 += delta * (x - self.mean)
+        self._rescale()
+        z = np.ones(self.width + 1)
+        np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:-1])
+        p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, float(z @ self.weights)))))
+        r = max(p * (1.0 - p), R_MIN)
+        pz = self.covariance @ z
+        gain = pz / (1.0 / (weight * r) + float(z @ pz))
+        self.covariance -= np.outer(gain, pz)
+        self.weights += gain * ((label - p) / r)
+
+    def export(self) -> dict[str, Any]:
+        """Everything that predicting and learning need, as plain arrays."""
+        return {
+            "count": self.count,
+            "mean": self.mean,
+            "m2": self.m2,
+            "weights": self.weights,
+            "covariance": self.covariance,
+        }
+
+    def restore(self, arrays: dict[str, Any]) -> None:
+        """Continue from an `export`.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit this width, or a number is not finite.
+        """
+        shapes = {
+            "mean": (self.width,),
+            "m2": (self.width,),
+            "weights": (self.width + 1,),
+            "covariance": (self.width + 1, self.width + 1),
+        }
+        for name, shape in shapes.items():
+            array = arrays.get(name)
+            if not isinstance(array, np.ndarray) or array.shape != shape:
+                got = getattr(array, "shape", None)
+                raise ValueError(f"newton snapshot: got {name} of shape {got}, expected {shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"newton snapshot: got a non-finite number in {name}")
+        self.count = int(arrays["count"])
+        self.mean, self.m2 = arrays["mean"].copy(), arrays["m2"].copy()
+        self.weights, self.covariance = arrays["weights"].copy(), arrays["covariance"].copy()
+        self._rescale()
+
+    def _rescale(self) -> None:
+        if self.count >= _MOMENTS_MIN:
+            variance = self.m2 / self.count
+            # An input that has not varied yet says nothing.
+            with np.errstate(divide="ignore"):
+                self._scale = np.where(variance > 1e-12, 1.0 / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
