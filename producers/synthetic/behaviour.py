@@ -144,9 +144,9 @@ INTENTS: Final = (
         "buy",
         _chain(
             {"view_item": 1.2, "search": 1.3, "page_view": 0.9},
-            {"exit": 0.46, "add_to_cart": 2.8, "begin_checkout": 6.0, "purchase": 7.4, "remove_from_cart": 0.6},
+            {"exit": 0.50, "add_to_cart": 2.6, "begin_checkout": 5.4, "purchase": 6.8, "remove_from_cart": 0.6},
         ),
-        gap_median_s=30.0, gap_sigma=1.1, revisit=0.28, stay=0.78, tilt=0.9,
+        gap_median_s=28.0, gap_sigma=1.1, revisit=0.26, stay=0.76, tilt=0.85,
         sources={"search": 0.32, "ad": 0.10, "social": 0.06, "direct": 0.34, "email": 0.14, "referral": 0.04},
         devices={"mobile": 0.48, "desktop": 0.46, "tablet": 0.06},
     ),
@@ -155,8 +155,8 @@ INTENTS: Final = (
 INTENT_NAMES: Final = tuple(intent.name for intent in INTENTS)
 
 VISITOR_TYPES: Final = (
-    VisitorType("passer_by", 0.66, {"glance": 0.66, "browse": 0.27, "compare": 0.05, "buy": 0.045}, returns=0.15),
-    VisitorType("window_shopper", 0.22, {"glance": 0.40, "browse": 0.43, "compare": 0.13, "buy": 0.065}, returns=0.45),
+    VisitorType("passer_by", 0.66, {"glance": 0.66, "browse": 0.27, "compare": 0.05, "buy": 0.058}, returns=0.15),
+    VisitorType("window_shopper", 0.22, {"glance": 0.40, "browse": 0.43, "compare": 0.13, "buy": 0.078}, returns=0.45),
     VisitorType("regular", 0.12, {"glance": 0.25, "browse": 0.25, "compare": 0.20, "buy": 0.28}, returns=0.60),
 )
 

@@ -69,10 +69,10 @@ class Catalogue:
             raise ValueError(f"got {items} items, expected at least one for each of {categories} categories")
         self.categories = names[:categories]
         self._category_popularity = _popularity(categories)
-        self._category_appeal = rng.normal(0.0, _CATEGORY_APPEAL_SIGMA, categories)
+        self._category_appeal = _appeal(rng, self._category_popularity, sigma=_CATEGORY_APPEAL_SIGMA)
         sizes = np.bincount(np.arange(items) % categories, minlength=categories)
         self._item_popularity = [_popularity(int(size)) for size in sizes]
-        self._item_appeal = [rng.normal(0.0, _ITEM_APPEAL_SIGMA, int(size)) for size in sizes]
+        self._item_appeal = [_appeal(rng, popular, sigma=_ITEM_APPEAL_SIGMA) for popular in self._item_popularity]
         level = rng.lognormal(3.4, 0.7, categories)
         self.items = [
             [self._item(rng, c, n, float(level[c])) for n in range(int(size))] for c, size in enumerate(sizes)
@@ -102,6 +102,18 @@ class Catalogue:
 
 def _popularity(size: int) -> NDArray[np.float64]:
     return _normalised(1.0 / (np.arange(size, dtype=np.float64) + _POPULARITY_SHIFT) ** _POPULARITY_POWER)
+
+
+def _appeal(rng: np.random.Generator, popularity: NDArray[np.float64], *, sigma: float) -> NDArray[np.float64]:
+    """Log-odds with mean 0 and standard deviation `sigma` among what is looked at, so that no seed is easier to score.
+
+    Drawn freely, the appeal of the two or three most popular categories would decide how hard the shop is.
+    """
+    drawn = rng.normal(0.0, 1.0, len(popularity))
+    drawn -= popularity @ drawn
+    spread = float(np.sqrt(popularity @ drawn**2))
+    appeal: NDArray[np.float64] = drawn * (sigma / spread if spread > 0 else 0.0)
+    return appeal
 
 
 def _tilted(popularity: NDArray[np.float64], appeal: NDArray[np.float64], tilt: float) -> NDArray[np.float64]:

@@ -15,7 +15,14 @@ visitor the posterior over types (each earlier visit's likelihood, summed over i
 over intents (a product of the factors of 3.), and weigh with it each chain's chance of reaching a purchase from the
 state at hand (`Chain.buys`, a linear system). `truth.py` does that.
 
-@@MEASURED@@
+How hard it is, measured with the default arguments on seeds 1 to 4, 350,000 events (43 h, 75,000 visits) each: 3.1 to
+3.3 % of the visits buy; 25 to 27 % of those with something in the cart; 51 to 55 % of the purchases have no add_to_cart
+before them; a visit has 4.5 events (median 3, 28 % have one). ROC AUC in the last 40 % of the visits of a logistic
+regression (histogram gradient boosting) fitted on the first 60 %, on counts, gaps, cart, revisits, item and category
+priors, visitor history and context: all events .745 to .766 (.716 to .748); the first event of a visit .650 to .664
+(.662 to .679); the third .705 to .715 (.691 to .718). The truth itself reaches .810 to .826 over all events; the
+regression's log-loss is 8 to 11 % above the truth's. `tests/producers/test_difficulty.py` holds it there.
+Speed: about 200,000 events/s on one core.
 """
 
 from __future__ import annotations

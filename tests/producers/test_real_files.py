@@ -1,4 +1,4 @@
-"""The public files of ../shared/data, counted by us and, independently, by pandas. Their rows must not be copied here."""
+"""The public files of ../shared/data, counted by us and, independently, by pandas. Their rows must not be copied."""
 
 from __future__ import annotations
 

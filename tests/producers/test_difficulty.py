@@ -1,0 +1,128 @@
+"""How well simple models can score the synthetic shop: neither a toy nor noise (DESIGN §7's expectation)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from producers.synthetic.chain import TYPES
+from producers.synthetic.shop import Shop
+from stream_app.core.events import Event
+
+START_MS = 1_735_689_600_000
+HOUR_MS = 3_600_000
+EVENTS = 200_000
+TRAIN_SHARE = 0.6
+BASE_RATE = 0.033
+SOURCES = ("search", "ad", "social", "direct", "email")
+
+
+class Examples(NamedTuple):
+    """One row per event before any purchase: features, whether the visit bought, the event's number, test or not."""
+
+    x: np.ndarray
+    bought: np.ndarray
+    number: np.ndarray
+    test: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    visits: dict[str, list[Event]] = defaultdict(list)
+    for event in islice(Shop(seed=1, start_ms=START_MS), EVENTS):
+        assert isinstance(event, Event)
+        visits[str(event.session_id)].append(event)
+    last = max(time_of(events[-1]) for events in visits.values())
+    ended = [events for events in visits.values() if time_of(events[-1]) < last - HOUR_MS]
+    train = int(len(ended) * TRAIN_SHARE)
+    priors = learned_priors(ended[:train])
+    history: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    rows, bought, number, test = [], [], [], []
+    for position, events in enumerate(ended):
+        before = before_purchase(events)
+        past = history[events[0].visitor_id]
+        for count, row in enumerate(features(before, priors, past), 1):
+            rows.append(row)
+            bought.append(len(before) < len(events))
+            number.append(count)
+            test.append(position >= train)
+        past[0] += 1
+        past[1] += len(before) < len(events)
+        past[2] = time_of(events[-1])
+    return Examples(np.array(rows), np.array(bought), np.array(number), np.array(test))
+
+
+def time_of(event: Event) -> int:
+    assert isinstance(event.event_time, int)
+    return event.event_time
+
+
+def before_purchase(events: list[Event]) -> list[Event]:
+    kinds = [event.event_type for event in events]
+    return events[: kinds.index("purchase")] if "purchase" in kinds else events
+
+
+def learned_priors(visits: list[list[Event]]) -> dict[str | None, float]:
+    """Log-odds that a visit which touched an item or category buys, smoothed with 30 visits of the base rate."""
+    touched: Counter[str] = Counter()
+    bought: Counter[str] = Counter()
+    for events in visits:
+        before = before_purchase(events)
+        keys = {key for event in before for key in (event.item_id, event.category) if key}
+        touched.update(keys)
+        if len(before) < len(events):
+            bought.update(keys)
+    rates = {key: (bought[key] + 30 * BASE_RATE) / (touched[key] + 30) for key in touched}
+    return {key: float(np.log(rate / (1 - rate))) for key, rate in rates.items()}
+
+
+def features(events: list[Event], priors: dict[str | None, float], past: list[float]) -> list[list[float]]:
+    unknown = float(np.log(BASE_RATE))
+    counts: Counter[str] = Counter()
+    items: list[str] = []
+    item_priors, category_priors, gaps = [unknown], [unknown], [0.0]
+    rows = []
+    for position, event in enumerate(events):
+        counts[event.event_type] += 1
+        if event.item_id:
+            items.append(event.item_id)
+            item_priors.append(priors.get(event.item_id, unknown))
+        if event.category:
+            category_priors.append(priors.get(event.category, unknown))
+        if position:
+            gaps.append(float(np.log1p((time_of(event) - time_of(events[position - 1])) / 1000)))
+        away = np.log1p((time_of(event) - past[2]) / 1000) if past[0] else 0.0
+        rows.append(
+            [
+                *[float(np.log1p(counts[kind])) for kind in TYPES],
+                *[float(event.event_type == kind) for kind in TYPES],
+                *[float(event.source == source) for source in SOURCES],
+                float(event.device == "mobile"),
+                float(np.log1p(position)),
+                float(len(items) - len(set(items))),
+                gaps[-1], sum(gaps) / len(gaps), max(gaps),
+                item_priors[-1], max(item_priors), category_priors[-1], max(category_priors),
+                sum(category_priors) / len(category_priors),
+                float(np.log1p(past[0])), float(np.log1p(past[1])), (past[1] + 0.1) / (past[0] + 3), float(away),
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def test_a_logistic_regression_finds_the_shop_as_hard_as_real_ones(examples: Examples) -> None:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    model.fit(examples.x[~examples.test], examples.bought[~examples.test])
+    scores = model.predict_proba(examples.x[examples.test])[:, 1]
+    bought, number = examples.bought[examples.test], examples.number[examples.test]
+    by_number = {n: roc_auc_score(bought[number == n], scores[number == n]) for n in (1, 3)}
+    assert 0.72 <= roc_auc_score(bought, scores) <= 0.78
+    assert 0.58 <= by_number[1] <= 0.70
+    assert 0.65 <= by_number[3] <= 0.75
