@@ -7,6 +7,7 @@ disappears.
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -41,6 +42,14 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
     reason: str
     detail: str
 
+
+#: Details travel in a dead letter's header and in log lines, and may quote what came in: longer ones are cut.
+DETAIL_LENGTH_MAX: Final = 500
+
+# msgspec says "Expected `str`, got `int`" for a type, and names the bound or the enumeration otherwise. Only the start is
+# read: the rest may quote the record.
+_MISSING_FIELD: Final = re.compile(r"Object missing required field ")
+_WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `")
 
 _EVENT_DECODER = msgspec.json.Decoder(Event)
 _LABEL_DECODER = msgspec.json.Decoder(CheckoutLabel)
@@ -99,7 +108,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], value: bytes | None) -> _T | Reje
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:
-        return Rejected(_validation_reason(str(error)), str(error))
+        return Rejected(_validation_reason(str(error)), str(error)[:DETAIL_LENGTH_MAX])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Rejected("not_json", f"got bytes that are not JSON ({error}), expected a JSON object")
     except RecursionError:
@@ -107,18 +116,18 @@ def _decode(decoder: msgspec.json.Decoder[_T], value: bytes | None) -> _T | Reje
 
 
 def _validation_reason(message: str) -> str:
-    if "missing required field" in message:
+    if _MISSING_FIELD.match(message):
         return "missing_field"
-    # msgspec says "Expected `str`, got `int`" for a type, and names the bound or the enumeration otherwise.
-    return "wrong_type" if ", got `" in message else "invalid_value"
+    return "wrong_type" if _WRONG_TYPE.match(message) else "invalid_value"
 
 
 def _bounded_time_ms(time: int | datetime.datetime, *, record_time_ms: int, field: str) -> int | Rejected:
     time_ms = time if isinstance(time, int) else (time - _EPOCH) // _MILLISECOND
     if EVENT_TIME_MS_MIN <= time_ms <= record_time_ms + EVENT_TIME_AHEAD_MS_MAX:
         return time_ms
+    got = f"{time_ms} ms" if abs(time_ms) < 10**18 else "a number of more than 18 digits"
     return Rejected(
         "time_out_of_range",
-        f"got {field} {time_ms} ms, expected {EVENT_TIME_MS_MIN} (2000-01-01) to 24 h after the record's own "
+        f"got {field} {got}, expected {EVENT_TIME_MS_MIN} (2000-01-01) to 24 h after the record's own "
         f"timestamp {record_time_ms}; is it in seconds, or the client's clock wrong?",
     )
