@@ -14,8 +14,9 @@ from producers.summary import Summary
 #: What to do with an open sink until `stop` is set.
 Job: TypeAlias = Callable[[KafkaSink, asyncio.Event], Awaitable[Summary]]
 
-#: How long a stopped run may take to deliver what it holds: a person presses Ctrl-C again after ten seconds.
-_STOP_SECONDS_MAX: Final = 8.0
+#: How long a stopped run may take to deliver what it holds: with the 3 s that closing may take it stays
+#: below the 10 s after which a supervisor kills.
+_STOP_SECONDS_MAX: Final = 6.0
 
 
 async def run_job(job: Job, *, bootstrap: str, topic_prefix: str) -> Summary:

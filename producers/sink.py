@@ -41,7 +41,7 @@ START_SECONDS_MAX: Final = 10.0
 FLUSH_SECONDS_MAX: Final = 30.0
 
 #: How long closing may take after that; what has not been acknowledged by then has been reported already.
-_CLOSE_SECONDS_MAX: Final = 5.0
+_CLOSE_SECONDS_MAX: Final = 3.0
 
 #: Visitors whose partition is remembered; hashing one anew costs about 3 µs.
 _PARTITIONS_CACHED: Final = 65_536
@@ -118,7 +118,8 @@ class KafkaSink:
     topic_prefix
         Put before each topic's name.
     gate
-        Awaited before every 64th record, for flow control by somebody further down; None lets everything through.
+        Awaited before every 64th record, for flow control by somebody further down; None lets everything through. A
+        sender that waits there cannot be stopped otherwise, so whoever stops it must open the gate.
     linger_ms
         How long a record may wait for company, in ms.
 

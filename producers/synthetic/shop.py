@@ -133,6 +133,7 @@ class Shop:
         self._numbers = count(1)
         self._orders = count(1)
         self._visitors = count(1)
+        self._ties = count()
         #: Visitors who will come back: (due, tie-break, visitor).
         self._returning: list[tuple[int, int, Visitor]] = []
         #: Open visits and labels under way: (time of the next event or delivery, tie-break, what, events so far).
@@ -143,7 +144,7 @@ class Shop:
         return self._facts()
 
     def _facts(self) -> Iterator[Fact]:
-        agenda, uniform, ties = self._agenda, self._uniform, count()
+        agenda, uniform, ties = self._agenda, self._uniform, self._ties
         arrival = next_arrival(self.start_ms, per_hour=self._sessions_per_hour, uniform=uniform)
         while True:
             while not agenda or arrival <= agenda[0][0]:
@@ -194,7 +195,7 @@ class Shop:
         if self._uniform() < VISITOR_TYPES[visitor.kind].returns:
             hours = self._random.lognormvariate(0.0, behaviour.RETURN_SIGMA) * behaviour.RETURN_MEDIAN_H
             due = now + behaviour.RETURN_MS_MIN + int(hours * HOUR_MS)
-            heappush(self._returning, (due, next(self._visitors), visitor))
+            heappush(self._returning, (due, next(self._ties), visitor))
 
     def _fact(self, visit: Visit, now: int) -> Fact:
         """The event of the visit's state, or the label in its place; moves what the visit looks at."""

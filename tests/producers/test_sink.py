@@ -14,11 +14,14 @@ from aiokafka.errors import KafkaError
 from producers.memory_sink import MemorySink, SentRecord
 from producers.sink import GATE_RECORDS, KafkaSink, SinkError, partition_of
 from stream_app import topics
+from stream_app.admin import create_topics
 from stream_app.backends.child_process import free_port
 from stream_app.core import codec
 from stream_app.core.codec import Rejected
 from stream_app.core.events import CheckoutLabel, Event
-from tests.support.fixtures import Names
+from stream_app.settings import Settings
+from tests.support.fixtures import Names, Servers
+from tests.support.servers import RealKafka
 
 
 class Bench(NamedTuple):
@@ -40,7 +43,8 @@ async def read_topic(bootstrap: str, topic: str) -> list[SentRecord]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic, n) for n in range(4)]
+        found = await consumer._client._wait_on_metadata(topic)
+        partitions = [TopicPartition(topic, n) for n in sorted(found)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         await consumer.seek_to_beginning(*partitions)
@@ -53,13 +57,17 @@ async def read_topic(bootstrap: str, topic: str) -> list[SentRecord]:
         await consumer.stop()
 
 
-@pytest.fixture(params=["memory", "kafka"])
+@pytest.fixture(params=["memory", "embedded", pytest.param("real", marks=pytest.mark.real_kafka)])
 async def bench(request: pytest.FixtureRequest, names: Names) -> AsyncIterator[Bench]:
     if request.param == "memory":
         yield Bench(MemorySink(topic_prefix=names.topic_prefix), None, names.topic_prefix)
         return
-    pytest.importorskip("confluent_kafka", reason="the embedded Kafka comes with stream-app[demo]")
-    bootstrap = request.getfixturevalue("embedded_servers").bootstrap
+    if request.param == "real":
+        bootstrap = request.getfixturevalue("real_kafka").bootstrap
+        await create_topics(Settings(kafka_bootstrap=bootstrap, topic_prefix=names.topic_prefix))
+    else:
+        pytest.importorskip("confluent_kafka", reason="the embedded Kafka comes with stream-app[demo]")
+        bootstrap = request.getfixturevalue("embedded_servers").bootstrap
     async with KafkaSink(bootstrap, topic_prefix=names.topic_prefix) as sink:
         yield Bench(sink, bootstrap, names.topic_prefix)
 
@@ -166,14 +174,14 @@ async def test_a_closed_gate_holds_the_sender_and_an_open_one_lets_it_go() -> No
     assert (sink.accepted, asked) == (2 * GATE_RECORDS, 2)
 
 
-async def test_the_gate_of_the_kafka_sink_is_asked_as_often(embedded_servers: object, names: Names) -> None:
+async def test_the_gate_of_the_kafka_sink_is_asked_as_often(embedded_servers: Servers, names: Names) -> None:
     asked = 0
 
     async def open_gate() -> None:
         nonlocal asked
         asked += 1
 
-    bootstrap = embedded_servers.bootstrap  # type: ignore[attr-defined]
+    bootstrap = embedded_servers.bootstrap
     async with KafkaSink(bootstrap, topic_prefix=names.topic_prefix, gate=open_gate) as sink:
         for number in range(2 * GATE_RECORDS):
             await sink.send_event(event_of(number, "v1"))
@@ -182,9 +190,9 @@ async def test_the_gate_of_the_kafka_sink_is_asked_as_often(embedded_servers: ob
 
 
 async def test_a_failed_delivery_is_raised_by_the_next_call_and_by_every_one_after(
-    embedded_servers: object, names: Names, monkeypatch: pytest.MonkeyPatch
+    embedded_servers: Servers, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bootstrap = embedded_servers.bootstrap  # type: ignore[attr-defined]
+    bootstrap = embedded_servers.bootstrap
     async with KafkaSink(bootstrap, topic_prefix=names.topic_prefix) as sink:
         await sink.send_event(event_of(1, "v1"))
         await sink.flush()
@@ -201,6 +209,16 @@ async def test_a_failed_delivery_is_raised_by_the_next_call_and_by_every_one_aft
         with pytest.raises(SinkError):
             await sink.send_event(event_of(3, "v1"))
         assert (sink.accepted, sink.delivered) == (2, 1)
+
+
+@pytest.mark.real_kafka
+async def test_a_missing_topic_is_named_with_what_to_do(
+    real_kafka: RealKafka, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.sink.START_SECONDS_MAX", 3.0)
+    with pytest.raises(SinkError, match=r"has no topic .*clickstream\.events\.v1; .*stream-app topics create"):
+        async with KafkaSink(real_kafka.bootstrap, topic_prefix=names.topic_prefix):
+            pass
 
 
 async def test_no_kafka_is_one_clear_line() -> None:
