@@ -1,0 +1,1 @@
+"""What a process says of itself over HTTP: `health.py` asks the components, `server.py` answers."""

@@ -1,0 +1,257 @@
+"""Every metric there is, declared once. The registry's objects and `docs/metrics.md` are made from this list.
+
+Names begin with `intent_` and end with their base unit (`_seconds`, `_bytes`), counters with `_total`. Labels have few
+values: a visitor, a session or an item is never one. What moves them is `observe.py`.
+
+    python -m stream_app.metrics > docs/metrics.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import Metric as Family
+
+from stream_app.histogram import Histogram
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+class MetricSpec(NamedTuple):
+    """One family. `moves_when` is its help text; `buckets` are a histogram's upper bounds in its unit."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    unit: str
+    moves_when: str
+    buckets: tuple[float, ...] = ()
+
+
+#: From half a millisecond, a batch's best, to a minute, a restart; two a factor of ten are not enough for a p99.
+_LATENCY_BUCKETS: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+#: A stage is part of a batch: some take microseconds.
+_STAGE_BUCKETS: Final = (
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+)  # fmt: skip
+_BATCH_BUCKETS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 20_000.0)
+#: A restore reads a changelog: from an empty one to millions of states.
+_RESTORE_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0)
+#: From a checkout in the next minute to an order system that is a month late.
+_DELAY_BUCKETS: Final = (
+    10.0, 60.0, 300.0, 900.0, 1_800.0, 2_700.0, 3_600.0, 7_200.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0, 2_592_000.0,
+)  # fmt: skip
+
+_P: Final = ("partition",)
+
+#: The families by heading, in the order of the documentation.
+SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
+    (
+        "Input",
+        (
+            MetricSpec("intent_events_total", "counter", ("type", "outcome"), "events",
+                "an events record was dealt with: `scored`, scored but `late`, `duplicate`, `replayed` (its state has"
+                " it from before a crash) or `rejected` (of type `unknown`)"),
+            MetricSpec("intent_labels_total", "counter", ("outcome",), "labels",
+                "a checkout label was dealt with: `resolved` examples at once, `early` (its events are yet to come),"
+                " `duplicate`, `unmatched`, `refund`, `cancel`, `taken_back` or `replayed`"),
+            MetricSpec("intent_dead_letters_total", "counter", ("topic", "reason"), "records",
+                "a record was rejected; its bytes and the reason are on `dead.letters.v1`"),
+            MetricSpec("intent_lag_records", "gauge", _P, "records",
+                "at each poll: input records of an owned partition that have not been read yet"),
+            MetricSpec("intent_watermark_delay_seconds", "gauge", _P, "seconds",
+                "at each poll: wall clock less the event time up to which sessions are over; large in a replay"),
+        ),
+    ),
+    (
+        "Scores",
+        (
+            MetricSpec("intent_scores_total", "counter", ("band",), "scores",
+                "an event was scored, by band of the score"),
+            MetricSpec("intent_end_to_end_seconds", "histogram", (), "seconds",
+                "an event was scored: from the broker's timestamp of its record to the acknowledgement of its score",
+                _LATENCY_BUCKETS),
+            MetricSpec("intent_stage_seconds", "histogram", ("stage",), "seconds",
+                "a batch passed a stage: `load` states, `fold` and score, `publish` to Kafka; behind it `view` (Redis)"
+                " and `commit`", _STAGE_BUCKETS),
+            MetricSpec("intent_batch_records", "histogram", (), "records", "a batch was published", _BATCH_BUCKETS),
+        ),
+    ),
+    (
+        "Sessions and their state",
+        (
+            MetricSpec("intent_sessions_opened_total", "counter", (), "sessions", "a session began"),
+            MetricSpec("intent_sessions_closed_total", "counter", (), "sessions",
+                "a session ended, by its gap or at a bound"),
+            MetricSpec("intent_examples_total", "counter", (), "examples", "a worker wrote a resolved example"),
+            MetricSpec("intent_open_visitors", "gauge", _P, "visitors",
+                "after each batch: visitors with an open session, nearly always one each"),
+            MetricSpec("intent_cached_visitors", "gauge", _P, "visitors", "after each batch: states held in memory"),
+            MetricSpec("intent_partition_state", "gauge", ("partition", "state"), "0 or 1",
+                "a partition became `restoring`, `ready` or `stopped`: 1 for the state it is in"),
+            MetricSpec("intent_restore_seconds", "histogram", ("source",), "seconds",
+                "a partition's view was brought up from `source` when it was taken over", _RESTORE_BUCKETS),
+            MetricSpec("intent_restored_visitors_total", "counter", ("source",), "visitors",
+                "a restore wrote visitors' states to the view"),
+            MetricSpec("intent_view_queue_batches", "gauge", _P, "batches",
+                "a batch was queued for or written to Redis: batches that Redis is behind"),
+            MetricSpec("intent_view_waits_total", "counter", _P, "waits",
+                "scoring had to wait because the queue to Redis was full"),
+            MetricSpec("intent_views_lost_total", "counter", (), "restores",
+                "Redis was wiped, rolled back or lost keys; the changelog mends it"),
+        ),
+    ),
+    (
+        "Failures",
+        (
+            MetricSpec("intent_redis_errors_total", "counter", ("op",), "errors",
+                "a call to Redis failed; it is tried again until it works"),
+            MetricSpec("intent_kafka_errors_total", "counter", ("op",), "errors",
+                "a call to Kafka failed; it is tried again until it works"),
+            MetricSpec("intent_fenced_total", "counter", (), "partitions",
+                "a partition was given up because another worker has it"),
+            MetricSpec("intent_unusable_total", "counter", (), "partitions",
+                "a partition was stopped until a person acts; the log says what to do"),
+        ),
+    ),
+    (
+        "The model that serves",
+        (
+            MetricSpec("intent_model_version", "gauge", (), "number", "a snapshot was taken over by this worker"),
+            MetricSpec("intent_model_updates", "gauge", (), "examples",
+                "a snapshot was taken over: examples its model has learned"),
+            MetricSpec("intent_model_cold", "gauge", (), "0 or 1",
+                "1 while scores are only the base rate: nothing or too little was learned"),
+            MetricSpec("intent_snapshot_age_seconds", "gauge", (), "seconds",
+                "always: time since the serving model was published; it grows when the trainer stops"),
+            MetricSpec("intent_snapshot_bytes", "gauge", (), "bytes",
+                "a snapshot was taken over: what was read for it"),
+            MetricSpec("intent_snapshots_followed_total", "counter", (), "snapshots", "a snapshot was taken over"),
+            MetricSpec("intent_snapshots_refused_total", "counter", ("reason",), "snapshots",
+                "a snapshot was not believed, for example its signature is wrong; the model before it goes on serving"),
+        ),
+    ),
+    (
+        "Learning (on the trainer)",
+        (
+            MetricSpec("intent_examples_learned_total", "counter", ("label",), "examples",
+                "the trainer took in an example of a `checkout` or of `none`"),
+            MetricSpec("intent_examples_repeated_total", "counter", (), "examples",
+                "the trainer passed over an example it had learned before"),
+            MetricSpec("intent_examples_held", "gauge", (), "examples",
+                "positives that wait until negatives of the same age have come"),
+            MetricSpec("intent_label_delay_seconds", "histogram", (), "seconds",
+                "an example was taken in: from its event to its outcome, in event time", _DELAY_BUCKETS),
+            MetricSpec("intent_trainer_cold", "gauge", (), "0 or 1", "1 until the trainer's model has seen enough"),
+            MetricSpec("intent_trainer_state", "gauge", ("state",), "0 or 1",
+                "the trainer became `standby`, `restoring`, `learning` or `stopped`: 1 for the state it is in"),
+            MetricSpec("intent_snapshots_published_total", "counter", (), "snapshots", "a snapshot was published"),
+            MetricSpec("intent_snapshot_published_bytes_total", "counter", (), "bytes", "a snapshot was published"),
+            MetricSpec("intent_snapshot_published_entries_total", "counter", (), "entries",
+                "a snapshot was published: prior entries that had changed"),
+            MetricSpec("intent_snapshot_publish_seconds", "histogram", (), "seconds",
+                "a snapshot was published: from the export to the acknowledgement", _STAGE_BUCKETS),
+            MetricSpec("intent_model_errors_total", "counter", (), "errors",
+                "an example or the model was not finite; the trainer went back to its last good state"),
+        ),
+    ),
+    (
+        "Quality of the scores as served, by `window`: `total`, `recent` (10,000 examples), `third_event` of a session",
+        (
+            MetricSpec("intent_log_loss", "gauge", ("window",), "nats", "examples were learned; lower is better"),
+            MetricSpec("intent_log_loss_constant", "gauge", ("window",), "nats",
+                "examples were learned: what always serving the base rate would cost, to be undercut"),
+            MetricSpec("intent_roc_auc", "gauge", ("window",), "share",
+                "examples were learned: chance that a buyer's score is above a non-buyer's"),
+            MetricSpec("intent_pr_auc", "gauge", ("window",), "share",
+                "examples were learned: average precision; a constant score has the base rate"),
+            MetricSpec("intent_base_rate", "gauge", ("window",), "share",
+                "examples were learned: share that ended in a checkout"),
+            MetricSpec("intent_mean_score", "gauge", ("window",), "probability",
+                "examples were learned; near the base rate when calibrated"),
+            MetricSpec("intent_quality_examples", "gauge", ("window",), "examples",
+                "examples were learned: how many the figures rest on"),
+        ),
+    ),
+    (
+        "The program",
+        (MetricSpec("intent_build_info", "gauge", ("version", "python"), "1", "never: says what is running"),),
+    ),
+)  # fmt: skip
+
+METRICS: Final[tuple[MetricSpec, ...]] = tuple(spec for _, specs in SECTIONS for spec in specs)
+
+_CLIENT_CLASSES: Final = {"counter": Counter, "gauge": Gauge}
+
+
+class Metrics:
+    """The list made into objects on a registry; `counter`, `gauge` and `histogram` find one by its name."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._objects: dict[str, Any] = {}
+        for spec in METRICS:
+            if spec.kind == "histogram":
+                made: Any = Histogram(spec.name, spec.moves_when, spec.labels, spec.buckets)
+                registry.register(made)
+            else:
+                made = _CLIENT_CLASSES[spec.kind](spec.name, spec.moves_when, spec.labels, registry=registry)
+            self._objects[spec.name] = made
+
+    def counter(self, name: str) -> Counter:
+        """The counter of that name."""
+        return self._of(name, Counter)  # type: ignore[no-any-return]
+
+    def gauge(self, name: str) -> Gauge:
+        """The gauge of that name."""
+        return self._of(name, Gauge)  # type: ignore[no-any-return]
+
+    def histogram(self, name: str) -> Histogram:
+        """The histogram of that name."""
+        return self._of(name, Histogram)  # type: ignore[no-any-return]
+
+    def _of(self, name: str, kind: type) -> Any:
+        found = self._objects[name]
+        assert isinstance(found, kind), f"{name} is declared as a {type(found).__name__}"
+        return found
+
+
+class Shown:
+    """A registry as it is shown: without the `_created` series, which double the counters and answer no question."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Family]:
+        """The families, for the client library's text encoders."""
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
+def documentation() -> str:
+    """`docs/metrics.md`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Made from `stream_app/metrics.py` by `python -m stream_app.metrics > docs/metrics.md`; a test compares them.",
+        "",
+        "Served as Prometheus text on `/metrics` of the web port (`--web-port`, 8088). A worker moves the first five",
+        "sections, a trainer the learning and quality ones; `stream-app run` is both. Counters start at 0 with the",
+        "process. On Linux the process' own `intent_process_*` (CPU, memory, open files) come along.",
+    ]
+    for heading, specs in SECTIONS:
+        lines += ["", f"## {heading}", ""]
+        lines += ["| metric | kind | labels | unit | moves when |", "| --- | --- | --- | --- | --- |"]
+        for spec in specs:
+            labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"
+            lines.append(f"| `{spec.name}` | {spec.kind} | {labels} | {spec.unit} | {spec.moves_when} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(documentation(), end="")

@@ -1,0 +1,437 @@
+"""What happens, said once: each internal event becomes its log line and its metrics here and nowhere else.
+
+Log lines go to the logger `stream_app` as `event key=value …`. WARNING: recovered, nothing lost. ERROR: something is
+lost, or a person must act. Nothing that happens for every event is above DEBUG, and a kind of line that repeats is cut
+off after some a minute, with one line at the minute's end that says how many there were.
+
+Metrics are those of `metrics.py`. Children of labelled families are looked up once and kept: a batch of 2,000 events
+costs about 150 µs here. One event loop calls all of this; nothing is locked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from stream_app import __version__
+from stream_app.core.effects import DeadLetter, Effects
+from stream_app.core.prequential import Quality
+from stream_app.histogram import Histogram, HistogramSeries
+from stream_app.metrics import Metrics
+from stream_app.topics import EVENTS, LABELS
+
+#: Lines of one kind in a minute: enough to see what is wrong, and a flood of bad input leaves the log readable.
+LINES_PER_MINUTE_MAX: Final = 20
+#: A line's free text, in characters: a broken record may be 256 KiB.
+DETAIL_LENGTH_MAX: Final = 200
+
+PARTITION_STATES: Final = ("restoring", "ready", "stopped")
+TRAINER_STATES: Final = ("standby", "restoring", "learning", "stopped")
+
+_MINUTE_S: Final = 60.0
+_LOG: Final = logging.getLogger("stream_app")
+
+
+class Observer:
+    """Takes note of everything. One per process, on a registry of its own.
+
+    Parameters
+    ----------
+    registry
+        Where the metrics are registered; nothing else may have registered them.
+    monotonic
+        Seconds that never go back; tests give their own.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        metrics = Metrics(registry)
+        ProcessCollector(namespace="intent", registry=registry)
+        metrics.gauge("intent_build_info").labels(__version__, platform.python_version()).set(1)
+        self._monotonic = monotonic
+        self._lines = _Lines(monotonic)
+        # input
+        self._events = _Counters(metrics.counter("intent_events_total"))
+        self._labels = _Counters(metrics.counter("intent_labels_total"))
+        self._dead_letters = _Counters(metrics.counter("intent_dead_letters_total"))
+        self._lag = _PerPartition(metrics.gauge("intent_lag_records"))
+        self._watermark_delay = _PerPartition(metrics.gauge("intent_watermark_delay_seconds"))
+        # scores
+        self._scores = _Counters(metrics.counter("intent_scores_total"))
+        #: Public for the demo, which shows quantiles of it.
+        self.end_to_end = metrics.histogram("intent_end_to_end_seconds").labels()
+        self._stages = _Series(metrics.histogram("intent_stage_seconds"))
+        self._batch_records = metrics.histogram("intent_batch_records").labels()
+        # sessions and their state
+        self._opened = metrics.counter("intent_sessions_opened_total")
+        self._closed = metrics.counter("intent_sessions_closed_total")
+        self._examples = metrics.counter("intent_examples_total")
+        self._open_visitors = _PerPartition(metrics.gauge("intent_open_visitors"))
+        self._cached_visitors = _PerPartition(metrics.gauge("intent_cached_visitors"))
+        self._partition_state = metrics.gauge("intent_partition_state")
+        self._restore_seconds = _Series(metrics.histogram("intent_restore_seconds"))
+        self._restored_visitors = _Counters(metrics.counter("intent_restored_visitors_total"))
+        self._view_queue = _PerPartition(metrics.gauge("intent_view_queue_batches"))
+        self._view_waits = _Counters(metrics.counter("intent_view_waits_total"))
+        self._views_lost = metrics.counter("intent_views_lost_total")
+        # failures
+        self._redis_errors = _Counters(metrics.counter("intent_redis_errors_total"))
+        self._kafka_errors = _Counters(metrics.counter("intent_kafka_errors_total"))
+        self._fenced = metrics.counter("intent_fenced_total")
+        self._unusable = metrics.counter("intent_unusable_total")
+        # the model that serves
+        self._model_version = metrics.gauge("intent_model_version")
+        self._model_updates = metrics.gauge("intent_model_updates")
+        self._model_cold = metrics.gauge("intent_model_cold")
+        self._model_cold.set(1)
+        self._snapshot_published = float("nan")
+        metrics.gauge("intent_snapshot_age_seconds").set_function(self._snapshot_age)
+        self._snapshot_bytes = metrics.gauge("intent_snapshot_bytes")
+        self._followed = metrics.counter("intent_snapshots_followed_total")
+        self._refused = _Counters(metrics.counter("intent_snapshots_refused_total"))
+        self._was_cold = True
+        # learning
+        learned = metrics.counter("intent_examples_learned_total")
+        self._learned = {1: learned.labels("checkout"), 0: learned.labels("none")}
+        self._repeated = metrics.counter("intent_examples_repeated_total")
+        self._held = metrics.gauge("intent_examples_held")
+        self._label_delay = metrics.histogram("intent_label_delay_seconds").labels()
+        self._trainer_cold = metrics.gauge("intent_trainer_cold")
+        self._trainer_was_cold = True
+        self._trainer_state = metrics.gauge("intent_trainer_state")
+        self._published = metrics.counter("intent_snapshots_published_total")
+        self._published_bytes = metrics.counter("intent_snapshot_published_bytes_total")
+        self._published_entries = metrics.counter("intent_snapshot_published_entries_total")
+        self._publish_seconds = metrics.histogram("intent_snapshot_publish_seconds").labels()
+        self._model_errors = metrics.counter("intent_model_errors_total")
+        # quality: field of `Quality` → gauge
+        self._quality = {
+            "log_loss": metrics.gauge("intent_log_loss"),
+            "log_loss_constant": metrics.gauge("intent_log_loss_constant"),
+            "roc_auc": metrics.gauge("intent_roc_auc"),
+            "pr_auc": metrics.gauge("intent_pr_auc"),
+            "base_rate": metrics.gauge("intent_base_rate"),
+            "mean_score": metrics.gauge("intent_mean_score"),
+            "examples": metrics.gauge("intent_quality_examples"),
+        }
+        self._quality_children: dict[str, list[tuple[str, Gauge]]] = {}
+
+    # ---- the worker -------------------------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        partition: int,
+        effects: Effects,
+        *,
+        records: int,
+        received_ms: Sequence[int],
+        now_ms: int,
+        stages: dict[str, float],
+    ) -> None:
+        """A batch was published.
+
+        Parameters
+        ----------
+        partition, effects, records
+            Whose batch it was, what it came to, and how many records it had.
+        received_ms
+            Broker timestamps of the events in it.
+        now_ms
+            When its outputs had been acknowledged.
+        stages
+            Stage → seconds.
+        """
+        for (event_type, outcome), count in effects.events.items():
+            if event_type != "unknown":  # those are the dead letters, counted with their topic below
+                self._events.add(count, event_type, outcome)
+        for outcome, count in effects.labels.items():
+            self._labels.add(count, outcome)
+        for band, count in effects.bands.items():
+            self._scores.add(count, band)
+        for letter in effects.dead_letters:
+            self.dead_letter(letter)
+        self._opened.inc(effects.sessions_opened)
+        self._closed.inc(effects.sessions_closed)
+        self._examples.inc(len(effects.examples))
+        if records:
+            self._batch_records.observe(records)
+        if received_ms:
+            self.end_to_end.observe_many(np.maximum(now_ms - np.asarray(received_ms), 0) / 1000.0)
+        for stage, seconds in stages.items():
+            self._stages.of(stage).observe(seconds)
+        if _LOG.isEnabledFor(logging.DEBUG):
+            shown = {stage: round(seconds, 6) for stage, seconds in stages.items()}
+            _LOG.debug(_line("batch", partition=partition, seq=effects.position.seq, records=records, **shown))
+
+    def lag(self, partition: int, records: int, watermark_time_ms: int, now_ms: int) -> None:
+        """A poll has told how many input records wait, and how far event time has come (−1: not known)."""
+        self._lag.set(partition, records)
+        if watermark_time_ms >= 0:
+            self._watermark_delay.set(partition, (now_ms - watermark_time_ms) / 1000)
+        self._lines.end_minutes()
+
+    def open_sessions(self, partition: int, visitors: int) -> None:
+        """So many visitors have an open session now."""
+        self._open_visitors.set(partition, visitors)
+
+    def cache(self, partition: int, visitors: int) -> None:
+        """So many states are in memory now."""
+        self._cached_visitors.set(partition, visitors)
+
+    def partition_state(self, partition: int, state: str) -> None:
+        """A partition is in one of `PARTITION_STATES`."""
+        for name in PARTITION_STATES:
+            self._partition_state.labels(str(partition), name).set(name == state)
+        if state == "stopped":
+            # It is somebody else's: what was last known of it here is no longer so.
+            for gauges in (
+                self._lag, self._watermark_delay, self._open_visitors, self._cached_visitors, self._view_queue,
+            ):  # fmt: skip
+                gauges.drop(partition)
+        _LOG.info(_line("partition", partition=partition, state=state))
+
+    def restored(self, partition: int, source: str, visitors: int, seconds: float, reason: str) -> None:
+        """A partition's view was brought up from `source`."""
+        self._restore_seconds.of(source).observe(seconds)
+        self._restored_visitors.add(visitors, source)
+        _LOG.info(
+            _line("restored", partition=partition, source=source, visitors=visitors, seconds=seconds, reason=reason)
+        )
+
+    def behind(self, partition: int, *, queued: int, view: float, commit: float) -> None:
+        """A batch has reached Redis and, where it was the last, the commit; in seconds. `queued` ones still wait."""
+        self._view_queue.set(partition, queued)
+        self._stages.of("view").observe(view)
+        self._stages.of("commit").observe(commit)
+
+    def view_behind(self, partition: int, batches: int) -> None:
+        """Scoring waits, because so many batches wait for Redis."""
+        self._view_queue.set(partition, batches)
+        self._view_waits.add(1, str(partition))
+        self._lines.warning(f"view_behind {partition}", lambda: _line(
+            "view_behind", partition=partition, batches=batches, consequence="scoring waits for Redis",
+        ), most=1)  # fmt: skip
+
+    def view_lost(self, partition: int, reason: str) -> None:
+        """Redis is not what it should be; it will be restored from the changelog."""
+        self._views_lost.inc()
+        _LOG.warning(_line("view_lost", partition=partition, reason=reason, next="restored from the changelog"))
+
+    def redis_error(self, op: str, error: Exception) -> None:
+        """A call to Redis failed and will be tried again."""
+        self._redis_errors.add(1, op)
+        self._failed("redis_error", op, error)
+
+    def kafka_error(self, op: str, error: Exception) -> None:
+        """A call to Kafka failed and will be tried again."""
+        self._kafka_errors.add(1, op)
+        self._failed("kafka_error", op, error)
+
+    def fenced(self, partition: int, reason: str) -> None:
+        """Another worker has the partition; this one has given it up, and nothing is lost."""
+        self._fenced.inc()
+        _LOG.warning(_line("fenced", partition=partition, reason=reason))
+
+    def unusable(self, partition: int, reason: str) -> None:
+        """A partition stands still until a person acts."""
+        self._unusable.inc()
+        _LOG.error(_line("unusable", partition=partition, reason=reason))
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """A record was rejected and is kept on the dead letters' topic."""
+        topic = _base_topic(letter.topic)
+        self._dead_letters.add(1, topic, letter.reason)
+        if topic == EVENTS:
+            self._events.add(1, "unknown", "rejected")
+        self._lines.warning("dead_letter", lambda: _line(
+            "dead_letter", topic=letter.topic, partition=letter.partition, offset=letter.offset, reason=letter.reason,
+            detail=letter.detail,
+        ))  # fmt: skip
+
+    def snapshot_followed(self, version: int, age_seconds: float, bytes: int, updates: int, cold: bool) -> None:
+        """A worker serves another model from now on."""
+        self._followed.inc()
+        self._model_version.set(version)
+        self._model_updates.set(updates)
+        self._model_cold.set(cold)
+        self._snapshot_bytes.set(bytes)
+        self._snapshot_published = self._monotonic() - age_seconds
+        warmed, self._was_cold = self._was_cold and not cold, cold
+        # Two a second are not news; that scores mean something from now on is.
+        _LOG.log(
+            logging.INFO if warmed else logging.DEBUG,
+            _line("snapshot_followed", version=version, updates=updates, cold=cold, bytes=bytes, age=age_seconds),
+        )
+
+    def snapshot_refused(self, reason: str, detail: str) -> None:
+        """A snapshot was not believed; the model before it goes on serving."""
+        self._refused.add(1, reason)
+        self._lines.error("snapshot_refused", lambda: _line("snapshot_refused", reason=reason, detail=detail))
+
+    # ---- the trainer ------------------------------------------------------------------------------------------------
+
+    def examples(self, learned: int, positives: int, repeated: int, held: int, cold: bool) -> None:
+        """So many examples were taken in, `positives` of them checkouts, and `repeated` passed over; `held` wait."""
+        self._learned[1].inc(positives)
+        self._learned[0].inc(learned - positives)
+        self._repeated.inc(repeated)
+        self._held.set(held)
+        self._trainer_cold.set(cold)
+        if self._trainer_was_cold and not cold:
+            _LOG.info(_line("warm", meaning="enough was learned: the model's own scores are served from now on"))
+        self._trainer_was_cold = cold
+
+    def label_delay(self, seconds: float) -> None:
+        """An example's outcome came so long after its event, in event time."""
+        self._label_delay.observe(seconds)
+
+    def snapshot_published(self, version: int, bytes: int, seconds: float, entries: int) -> None:
+        """A snapshot is in Kafka."""
+        self._published.inc()
+        self._published_bytes.inc(bytes)
+        self._published_entries.inc(entries)
+        self._publish_seconds.observe(seconds)
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug(_line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
+
+    def quality(self, name: str, quality: Quality) -> None:
+        """The scores of a window (`total`, `recent`, `third_event`) are this good; NaN shows as NaN."""
+        children = self._quality_children.get(name)
+        if children is None:
+            children = [(field, gauge.labels(name)) for field, gauge in self._quality.items()]
+            self._quality_children[name] = children
+        for field, gauge in children:
+            gauge.set(getattr(quality, field))
+
+    def trainer_state(self, state: str) -> None:
+        """The trainer is in one of `TRAINER_STATES`."""
+        for name in TRAINER_STATES:
+            self._trainer_state.labels(name).set(name == state)
+        _LOG.info(_line("trainer", state=state))
+
+    def model_error(self, detail: str) -> None:
+        """Learning came to something that is not finite, and was undone."""
+        self._model_errors.inc()
+        self._lines.error("model_error", lambda: _line("model_error", detail=detail))
+
+    # ---- both -------------------------------------------------------------------------------------------------------
+
+    def _failed(self, event: str, op: str, error: Exception) -> None:
+        self._lines.warning(
+            f"{event} {op}",
+            lambda: _line(event, op=op, error=type(error).__name__, detail=str(error), next="tried again"),
+        )
+
+    def _snapshot_age(self) -> float:
+        return self._monotonic() - self._snapshot_published
+
+
+class _Counters:
+    """A labelled counter whose children are kept by their label values."""
+
+    __slots__ = ("_children", "_counter")
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def add(self, count: int, *values: str) -> None:
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._counter.labels(*values)
+        child.inc(count)
+
+
+class _Series:
+    """A histogram by its one label."""
+
+    __slots__ = ("_children", "_histogram")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._children: dict[str, HistogramSeries] = {}
+
+    def of(self, value: str) -> HistogramSeries:
+        child = self._children.get(value)
+        if child is None:
+            child = self._children[value] = self._histogram.labels(value)
+        return child
+
+
+class _PerPartition:
+    """A gauge by partition, which forgets partitions that were given back."""
+
+    __slots__ = ("_children", "_gauge")
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._children: dict[int, Gauge] = {}
+
+    def set(self, partition: int, value: float) -> None:
+        child = self._children.get(partition)
+        if child is None:
+            child = self._children[partition] = self._gauge.labels(str(partition))
+        child.set(value)
+
+    def drop(self, partition: int) -> None:
+        if self._children.pop(partition, None) is not None:
+            self._gauge.remove(str(partition))
+
+
+class _Lines:
+    """Log lines that may come in floods: some a minute of each kind, then one that counts the rest."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        #: kind → its minute's beginning, lines so far, level
+        self._minutes: dict[str, tuple[float, int, int]] = {}
+        self._most: dict[str, int] = {}
+
+    def warning(self, kind: str, text: Callable[[], str], *, most: int = LINES_PER_MINUTE_MAX) -> None:
+        self._log(logging.WARNING, kind, text, most)
+
+    def error(self, kind: str, text: Callable[[], str], *, most: int = LINES_PER_MINUTE_MAX) -> None:
+        self._log(logging.ERROR, kind, text, most)
+
+    def end_minutes(self) -> None:
+        """Count what was left out in the minutes that are over."""
+        if not self._minutes:
+            return
+        now = self._monotonic()
+        for kind in [kind for kind, (begun, _, _) in self._minutes.items() if now - begun >= _MINUTE_S]:
+            _, lines, level = self._minutes.pop(kind)
+            if lines > self._most[kind]:
+                left_out = lines - self._most[kind]
+                _LOG.log(level, _line(kind.split(" ")[0], left_out=left_out, of=lines, within="the last minute"))
+
+    def _log(self, level: int, kind: str, text: Callable[[], str], most: int) -> None:
+        self.end_minutes()
+        begun, lines, _ = self._minutes.get(kind, (self._monotonic(), 0, level))
+        self._minutes[kind] = (begun, lines + 1, level)
+        self._most[kind] = most
+        if lines < most:
+            _LOG.log(level, text())
+
+
+def _line(event: str, **values: Any) -> str:
+    """`event key=value …`; a value with spaces, quotes or line breaks is quoted as in JSON."""
+    return " ".join((event, *(f"{key}={_shown(value)}" for key, value in values.items())))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)[:DETAIL_LENGTH_MAX]
+    plain = text and text.isprintable() and not any(character in text for character in ' "=\\')
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _base_topic(topic: str) -> str:
+    """A topic's name without the deployment's prefix; `reason` and topic together have a few dozen values."""
+    return EVENTS if topic.endswith(EVENTS) else LABELS if topic.endswith(LABELS) else "other"

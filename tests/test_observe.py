@@ -1,0 +1,235 @@
+"""Each internal event is a log line and a metric: both asserted together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stream_app.core.effects import DeadLetter, Effects, Position
+from stream_app.core.prequential import Prequential
+from stream_app.observe import DETAIL_LENGTH_MAX, LINES_PER_MINUTE_MAX, Observer
+
+
+class _Seen:
+    """An observer, its registry and the clock it lives by."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.now = 1_000.0
+        self.observer = Observer(self.registry, monotonic=lambda: self.now)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def seen(caplog: pytest.LogCaptureFixture) -> _Seen:
+    caplog.set_level(logging.INFO, logger="stream_app")
+    return _Seen()
+
+
+def _letter(offset: int = 7, *, topic: str = "shop.clickstream.events.v1", detail: str = "cut off") -> DeadLetter:
+    return DeadLetter(b"k", b"{", "not_json", detail, topic, 3, offset)
+
+
+def _effects() -> Effects:
+    return Effects(
+        Position(seq=5),
+        events=Counter({("view_item", "scored"): 8, ("purchase", "late"): 1, ("unknown", "not_json"): 1}),
+        labels=Counter({"resolved": 2}),
+        bands=Counter({"unlikely": 6, "likely": 3}),
+        examples=[(b"k", b"{}")] * 4,
+        sessions_opened=3,
+        sessions_closed=2,
+        dead_letters=[_letter()],
+    )
+
+
+def test_a_batch_moves_every_count_of_it(seen: _Seen) -> None:
+    seen.observer.batch(
+        3, _effects(), records=12, received_ms=[1_000, 1_990, 2_500], now_ms=2_000, stages={"fold": 0.004}
+    )
+    assert seen.value("intent_events_total", type="view_item", outcome="scored") == 8
+    assert seen.value("intent_events_total", type="purchase", outcome="late") == 1
+    assert seen.value("intent_events_total", type="unknown", outcome="rejected") == 1
+    assert seen.value("intent_labels_total", outcome="resolved") == 2
+    assert seen.value("intent_scores_total", band="unlikely") == 6
+    assert seen.value("intent_examples_total") == 4
+    assert seen.value("intent_sessions_opened_total") == 3
+    assert seen.value("intent_sessions_closed_total") == 2
+    assert seen.value("intent_batch_records_sum") == 12
+    assert seen.value("intent_stage_seconds_count", stage="fold") == 1
+    # 1 s, 10 ms, and a broker whose clock is ahead of ours: 0
+    assert seen.value("intent_end_to_end_seconds_sum") == pytest.approx(1.01)
+    assert seen.value("intent_end_to_end_seconds_count") == 3
+
+
+def test_a_dead_letter_is_one_line_with_its_coordinates_and_one_count(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen.observer.dead_letter(_letter(detail='got "x"\n' + "y" * 1_000))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.name == "stream_app"
+    line = record.getMessage()
+    assert line.startswith(
+        'dead_letter topic=shop.clickstream.events.v1 partition=3 offset=7 reason=not_json detail="got \\"x\\"\\ny'
+    )
+    assert "\n" not in line
+    assert line.count("y") == DETAIL_LENGTH_MAX - len('got "x"\n')
+    assert seen.value("intent_dead_letters_total", topic="clickstream.events.v1", reason="not_json") == 1
+
+
+def test_a_rejected_label_is_no_rejected_event(seen: _Seen) -> None:
+    seen.observer.dead_letter(_letter(topic="checkout.labels.v1"))
+    assert seen.value("intent_dead_letters_total", topic="checkout.labels.v1", reason="not_json") == 1
+    assert seen.value("intent_events_total", type="unknown", outcome="rejected") is None
+
+
+def test_a_flood_of_dead_letters_is_cut_off_and_summed_up_while_all_are_counted(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    for offset in range(1_000):
+        seen.observer.dead_letter(_letter(offset))
+    assert len(caplog.records) == LINES_PER_MINUTE_MAX
+    assert seen.value("intent_dead_letters_total", topic="clickstream.events.v1", reason="not_json") == 1_000
+    seen.now += 59
+    seen.observer.lag(0, 0, -1, 0)
+    assert len(caplog.records) == LINES_PER_MINUTE_MAX
+    seen.now += 1
+    seen.observer.lag(0, 0, -1, 0)
+    assert caplog.records[-1].getMessage() == 'dead_letter left_out=980 of=1000 within="the last minute"'
+    assert len(caplog.records) == LINES_PER_MINUTE_MAX + 1
+    seen.observer.dead_letter(_letter())
+    assert len(caplog.records) == LINES_PER_MINUTE_MAX + 2
+
+
+def test_failures_that_are_tried_again_are_warnings_and_those_that_need_a_person_errors(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    observer = seen.observer
+    for event, level, metric, labels in (
+        (lambda: observer.redis_error("view", OSError("refused")), "WARNING", "redis_errors", {"op": "view"}),
+        (lambda: observer.kafka_error("publish", OSError("gone")), "WARNING", "kafka_errors", {"op": "publish"}),
+        (lambda: observer.view_lost(1, "got seq none"), "WARNING", "views_lost", {}),
+        (lambda: observer.view_behind(1, 16), "WARNING", "view_waits", {"partition": "1"}),
+        (lambda: observer.fenced(1, "the view has seq 9"), "WARNING", "fenced", {}),
+        (lambda: observer.unusable(1, "a newer state"), "ERROR", "unusable", {}),
+        (
+            lambda: observer.snapshot_refused("signature", "wrong"),
+            "ERROR",
+            "snapshots_refused",
+            {"reason": "signature"},
+        ),
+        (lambda: observer.model_error("weights became non-finite"), "ERROR", "model_errors", {}),
+    ):
+        caplog.clear()
+        event()
+        (record,) = caplog.records
+        assert record.levelname == level
+        assert seen.value(f"intent_{metric}_total", **labels) == 1
+
+
+def test_waiting_for_redis_is_one_line_a_minute_however_often_it_is_looked_at(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(500):
+        seen.observer.view_behind(2, 16)
+    assert len(caplog.records) == 1
+    assert seen.value("intent_view_waits_total", partition="2") == 500
+    seen.observer.behind(2, queued=15, view=0.4, commit=0.001)
+    assert seen.value("intent_view_queue_batches", partition="2") == 15
+    assert seen.value("intent_stage_seconds_sum", stage="view") == 0.4
+
+
+def test_a_partition_has_one_state_and_is_forgotten_when_it_is_given_back(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    observer = seen.observer
+    observer.partition_state(2, "restoring")
+    observer.restored(2, "changelog", 120, 0.5, "not what Kafka committed")
+    assert caplog.records[-1].getMessage() == (
+        'restored partition=2 source=changelog visitors=120 seconds=0.5 reason="not what Kafka committed"'
+    )
+    assert seen.value("intent_restore_seconds_count", source="changelog") == 1
+    assert seen.value("intent_restored_visitors_total", source="changelog") == 120
+    observer.partition_state(2, "ready")
+    observer.lag(2, 40, 5_000, 8_500)
+    observer.open_sessions(2, 9)
+    observer.cache(2, 11)
+    assert seen.value("intent_lag_records", partition="2") == 40
+    assert seen.value("intent_watermark_delay_seconds", partition="2") == 3.5
+    assert seen.value("intent_partition_state", partition="2", state="ready") == 1
+    assert seen.value("intent_partition_state", partition="2", state="restoring") == 0
+    observer.partition_state(2, "stopped")
+    for gone in ("lag_records", "watermark_delay_seconds", "open_visitors", "cached_visitors"):
+        assert seen.value(f"intent_{gone}", partition="2") is None
+    observer.partition_state(2, "stopped")
+    assert seen.value("intent_partition_state", partition="2", state="stopped") == 1
+
+
+def test_a_snapshots_age_grows_until_the_next_one_and_turning_warm_is_told_once(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    age = seen.value("intent_snapshot_age_seconds")
+    assert age is not None
+    assert age != age  # NaN: there is none yet
+    assert seen.value("intent_model_cold") == 1
+    seen.observer.snapshot_followed(4, 0.2, 60_000, 900, True)
+    assert not caplog.records
+    seen.now += 3
+    assert seen.value("intent_snapshot_age_seconds") == pytest.approx(3.2)
+    seen.observer.snapshot_followed(5, 0.1, 61_000, 1_800, False)
+    seen.observer.snapshot_followed(6, 0.1, 62_000, 1_900, False)
+    assert [record.getMessage() for record in caplog.records] == [
+        "snapshot_followed version=5 updates=1800 cold=False bytes=61000 age=0.1"
+    ]
+    assert seen.value("intent_snapshot_age_seconds") == pytest.approx(0.1)
+    assert seen.value("intent_model_version") == 6
+    assert seen.value("intent_model_updates") == 1_900
+    assert seen.value("intent_model_cold") == 0
+    assert seen.value("intent_snapshot_bytes") == 62_000
+    assert seen.value("intent_snapshots_followed_total") == 3
+
+
+def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
+    observer = seen.observer
+    observer.trainer_state("learning")
+    observer.examples(10, 3, 2, 1, True)
+    observer.examples(5, 0, 0, 0, False)
+    observer.label_delay(1_800.0)
+    observer.snapshot_published(8, 50_000, 0.02, 30)
+    assert seen.value("intent_trainer_state", state="learning") == 1
+    assert seen.value("intent_trainer_state", state="standby") == 0
+    assert seen.value("intent_examples_learned_total", label="checkout") == 3
+    assert seen.value("intent_examples_learned_total", label="none") == 12
+    assert seen.value("intent_examples_repeated_total") == 2
+    assert seen.value("intent_examples_held") == 0
+    assert seen.value("intent_trainer_cold") == 0
+    assert seen.value("intent_label_delay_seconds_bucket", le="1800") == 1
+    assert seen.value("intent_snapshot_published_bytes_total") == 50_000
+    prequential = Prequential()
+    for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)):
+        prequential.observe(score, label, weight=1.0, events=3, cold=False)
+    observer.quality("recent", prequential.recent())
+    assert seen.value("intent_roc_auc", window="recent") == 1.0
+    assert seen.value("intent_base_rate", window="recent") == 0.25
+    assert seen.value("intent_mean_score", window="recent") == pytest.approx(0.45)
+    assert seen.value("intent_quality_examples", window="recent") == 4
+
+
+def test_a_batch_of_2_000_events_costs_well_below_a_millisecond(seen: _Seen) -> None:
+    effects = _effects()
+    effects.dead_letters.clear()
+    received = list(range(2_000))
+    best = float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        seen.observer.batch(0, effects, records=2_000, received_ms=received, now_ms=2_000, stages={"fold": 0.01})
+        best = min(best, time.perf_counter() - started)
+    # 0.2 ms on a quiet machine; 50 of such batches a second are then one percent of it.
+    assert best < 0.002
