@@ -1,0 +1,314 @@
+"""One partition's side of Kafka, on aiokafka: input, outputs, changelog, commit.
+
+aiokafka's pitfalls that shape this file (RELIABILITY §2.1): offsets are fetched by us and sought explicitly; every send
+future is awaited before anything is committed; a producer that failed is thrown away, never used again; listener
+exceptions are swallowed, so nothing here relies on one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+
+from stream_app import topics
+from stream_app.backends.ports import Committed, LogError, Polled, UnusableError
+from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, decode_position, encode_position
+from stream_app.settings import Settings
+
+#: Bytes of one record batch before compression: below the broker's default limit of 1 MiB for a batch.
+BATCH_BYTES_MAX: Final = 900_000
+
+#: A dead letter is an input record (1 MiB at most by default) and its headers.
+REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
+
+#: How long a request may take before the producer counts as failed: well below the session time-out's order, above a
+#: leader election.
+REQUEST_TIMEOUT_MS: Final = 15_000
+
+#: A restore that reads nothing for this long will not finish: the changelog's leader is gone.
+RESTORE_PROGRESS_S_MAX: Final = 30.0
+
+#: Bytes fetched per partition and request: two full batches of our own inputs.
+FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
+
+_T = TypeVar("_T")
+
+
+async def kafka_call(what: str, call: Awaitable[_T]) -> _T:
+    """Await a client call; every way in which aiokafka fails becomes a LogError that says what was tried.
+
+    Its state checks are asserts and its time-outs are plain ones, so those count as failures too.
+    """
+    try:
+        return await call
+    except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        raise LogError(f"{what}: {error!r}") from error
+
+
+class SharedProducer:
+    """The idempotent producer of a worker's partitions. One that failed is replaced, never used again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> AIOKafkaProducer:
+        """The running producer."""
+        async with self._lock:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._settings.kafka_bootstrap,
+                    client_id=f"{self._settings.group_id}-worker",
+                    acks="all",
+                    enable_idempotence=True,
+                    compression_type="lz4",
+                    max_batch_size=BATCH_BYTES_MAX,
+                    max_request_size=REQUEST_BYTES_MAX,
+                    request_timeout_ms=REQUEST_TIMEOUT_MS,
+                    retry_backoff_ms=20,
+                )
+                await kafka_call("starting the producer", producer.start())
+                self._producer = producer
+            return self._producer
+
+    async def discard(self, producer: AIOKafkaProducer) -> None:
+        """Stop a producer that failed; the next `get` starts another."""
+        async with self._lock:
+            if self._producer is producer:
+                self._producer = None
+        await stop_quietly(producer)
+
+    async def close(self) -> None:
+        """Stop."""
+        async with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            await stop_quietly(producer)
+
+
+class KafkaPartitionLog:
+    """`PartitionLog` with `at_least_once`: outputs, then the changelog, each acknowledged; offsets committed apart.
+
+    `partitions` and `topic_ids` are what the topics have now; a commit that was made for others is refused.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        *,
+        consumer: AIOKafkaConsumer,
+        producer: SharedProducer,
+        admin: AIOKafkaAdminClient,
+        partitions: int,
+        topic_ids: list[str],
+    ) -> None:
+        self._settings = settings
+        self.partition = partition
+        self._consumer, self._shared, self._admin = consumer, producer, admin
+        self._partitions, self._topic_ids = partitions, topic_ids
+        self._events = TopicPartition(settings.topic(topics.EVENTS), partition)
+        self._labels = TopicPartition(settings.topic(topics.LABELS), partition)
+        self._changelog = TopicPartition(settings.topic(topics.CHANGELOG), partition)
+        self._outputs: list[tuple[str, Callable[[Effects], list[Keyed]]]] = [
+            (settings.topic(topics.SCORES), lambda effects: effects.scores),
+            (settings.topic(topics.FEATURES), lambda effects: effects.features),
+            (settings.topic(topics.EXAMPLES), lambda effects: effects.examples),
+            (settings.topic(topics.CLOSED), lambda effects: effects.closed),
+        ]
+        self._dead_letters = settings.topic(topics.DEAD_LETTERS)
+
+    async def take_over(self) -> Committed:
+        """See `ports.PartitionLog`."""
+        both = [self._events, self._labels]
+        stored = await kafka_call(
+            "reading the committed offsets",
+            self._admin.list_consumer_group_offsets(self._settings.group_id, partitions=both),
+        )
+        starts = await kafka_call("reading the first offsets", self._consumer.beginning_offsets(both))
+        ends = await kafka_call("reading the end offsets", self._consumer.end_offsets(both))
+        offsets = []
+        for place in both:
+            offset = stored[place].offset if place in stored else -1
+            if offset < 0:
+                offset = starts[place]
+            if not starts[place] <= offset <= ends[place]:
+                raise UnusableError(
+                    f"{place.topic}-{place.partition}: got committed offset {offset}, expected {starts[place]} to "
+                    f"{ends[place]}: records were deleted before they were read, or the topic was made again; decide "
+                    "what to do with the gap and reset the group's offsets"
+                )
+            offsets.append(offset)
+        metadata = stored[self._events].metadata if self._events in stored else ""
+        position = decode_position(metadata)
+        if position is not None:
+            self._refuse_other_topics(position)
+        return Committed(offsets[0], offsets[1], self._stamp(position) if position else None)
+
+    async def seek(self, *, events_offset: int, labels_offset: int) -> None:
+        """See `ports.PartitionLog`."""
+        try:
+            self._consumer.seek(self._events, events_offset)
+            self._consumer.seek(self._labels, labels_offset)
+            self._consumer.resume(self._events, self._labels)
+        except (KafkaError, AssertionError) as error:
+            raise LogError(f"seeking: {error!r}") from error
+
+    async def poll(self, *, timeout_ms: int, records_max: int) -> Polled:
+        """See `ports.PartitionLog`."""
+        found = await kafka_call(
+            "reading",
+            self._consumer.getmany(self._events, self._labels, timeout_ms=timeout_ms, max_records=records_max),
+        )
+        events: Sequence[ConsumerRecord[Any, Any]] = found.get(self._events, ())
+        labels: Sequence[ConsumerRecord[Any, Any]] = found.get(self._labels, ())
+        return Polled(events, labels, not found and self.lag() == 0)
+
+    async def publish(self, effects: Effects) -> int:
+        """See `ports.PartitionLog`."""
+        producer = await self._shared.get()
+        try:
+            waiting: list[asyncio.Future[Any]] = []
+            for topic, records in self._outputs:
+                waiting += [future for future, _ in await self._send(producer, topic, records(effects))]
+            for letter in effects.dead_letters:
+                waiting.append(
+                    await producer.send(
+                        self._dead_letters, letter.value, key=letter.key, headers=dead_letter_headers(letter)
+                    )
+                )
+            await all_acknowledged(waiting)
+            states = [(visitor.encode(), blob) for visitor, blob in effects.states.items()]
+            written = await self._send(producer, self._changelog.topic, states)
+            acknowledged = await all_acknowledged([future for future, _ in written])
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            await self._shared.discard(producer)
+            raise LogError(f"writing: {error!r}") from error
+        # A batch's acknowledgement carries the offset of its first record.
+        return int(acknowledged[-1].offset) + written[-1][1] if written else -1
+
+    async def commit(self, position: Position) -> None:
+        """See `ports.PartitionLog`."""
+        metadata = encode_position(self._stamp(position)).decode()
+        await kafka_call(
+            "committing",
+            self._consumer.commit(
+                {
+                    self._events: OffsetAndMetadata(position.events_offset, metadata),
+                    self._labels: OffsetAndMetadata(position.labels_offset, ""),
+                }
+            ),
+        )
+
+    async def changelog_end(self) -> int:
+        """See `ports.PartitionLog`."""
+        ends = await kafka_call("reading the changelog's end", self._consumer.end_offsets([self._changelog]))
+        return int(ends[self._changelog])
+
+    async def changelog(self, *, start: int, end: int) -> AsyncIterator[list[tuple[str, bytes | None]]]:
+        """See `ports.PartitionLog`."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+        )
+        await kafka_call("starting the restore", consumer.start())
+        try:
+            consumer.assign([self._changelog])
+            first = await kafka_call("restoring", consumer.beginning_offsets([self._changelog]))
+            consumer.seek(self._changelog, max(start, first[self._changelog]))
+            progress = time.monotonic()
+            # Position, not the last record's offset: transaction markers and compaction leave offsets without records.
+            while await kafka_call("restoring", consumer.position(self._changelog)) < end:
+                found = await kafka_call("restoring", consumer.getmany(timeout_ms=500, max_records=5_000))
+                if found:
+                    progress = time.monotonic()
+                elif time.monotonic() - progress > RESTORE_PROGRESS_S_MAX:
+                    raise LogError(f"restoring: no progress for {RESTORE_PROGRESS_S_MAX:g} s before offset {end}")
+                for records in found.values():
+                    yield [(record.key.decode(), record.value) for record in records if record.offset < end]
+        finally:
+            await stop_quietly(consumer)
+
+    def lag(self) -> int:
+        """See `ports.PartitionLog`."""
+        lag = 0
+        for place in (self._events, self._labels):
+            end = self._consumer.highwater(place)
+            state = self._consumer._subscription.subscription
+            assigned = state.assignment.state_value(place) if state and state.assignment else None
+            if end is None or assigned is None or not assigned.has_valid_position:
+                return -1
+            lag += max(0, end - assigned.position)
+        return lag
+
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, records: list[Keyed]
+    ) -> list[tuple[asyncio.Future[Any], int]]:
+        """Put the records into as few batches of this partition as fit; of each its acknowledgement and its size."""
+        sent = []
+        batch = producer.create_batch()
+        now_ms = int(time.time() * 1000)
+        for key, value in records:
+            if batch.append(key=key, value=value, timestamp=now_ms) is None:
+                sent.append((await producer.send_batch(batch, topic, partition=self.partition), batch.record_count()))
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=now_ms)
+        if batch.record_count():
+            sent.append((await producer.send_batch(batch, topic, partition=self.partition), batch.record_count()))
+        return sent
+
+    def _stamp(self, position: Position) -> Position:
+        position.partitions, position.topic_ids = self._partitions, self._topic_ids
+        return position
+
+    def _refuse_other_topics(self, position: Position) -> None:
+        if position.partitions not in (0, self._partitions):
+            raise UnusableError(
+                f"got {self._partitions} partitions, expected the {position.partitions} that the states were made with: "
+                "another count moves visitors to other partitions; start a new group id and topic prefix"
+            )
+        known = [topic_id for topic_id in position.topic_ids if topic_id]
+        if known and any(self._topic_ids) and position.topic_ids != self._topic_ids:
+            raise UnusableError(
+                f"got topic ids {self._topic_ids}, expected {position.topic_ids}: a topic was deleted and made again, "
+                "its offsets mean other records now; start a new group id"
+            )
+
+
+async def all_acknowledged(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
+    """Wait for every future, also past a failure; then the results, or the first failure."""
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
+    """Why the record was rejected and where it was."""
+    return [
+        ("reason", letter.reason.encode()),
+        ("detail", letter.detail[:1000].encode()),
+        ("source_topic", letter.topic.encode()),
+        ("source_partition", str(letter.partition).encode()),
+        ("source_offset", str(letter.offset).encode()),
+    ]
+
+
+async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Stop a client whose end no longer matters; a dead broker must not hold us up."""
+    try:
+        await asyncio.wait_for(client.stop(), 5.0)
+    except (KafkaError, OSError, TimeoutError, AssertionError):
+        return

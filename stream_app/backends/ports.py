@@ -1,0 +1,121 @@
+"""What the loops ask of Kafka and Redis: narrow protocols, with a memory twin of each in `memory.py`.
+
+One contract suite (`tests/contracts`) runs over the twins and over real servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from stream_app.core.effects import Effects, Position
+from stream_app.core.processor import Record
+
+
+class LogError(Exception):
+    """Kafka did not do what was asked. Retryable: take the partition over again."""
+
+
+class ViewError(Exception):
+    """Redis did not answer. Retryable: try again, later."""
+
+
+class FencedError(Exception):
+    """Another owner has this partition or this topic now. Not retryable: stop."""
+
+
+class UnusableError(Exception):
+    """A person must act: the text says what was got, what was expected, what to do."""
+
+
+class Polled(NamedTuple):
+    """New records of one partition, in offset order; `at_end` when there was nothing more to read."""
+
+    events: Sequence[Record]
+    labels: Sequence[Record]
+    at_end: bool
+
+
+class Committed(NamedTuple):
+    """What a partition's group has committed: offsets to read next, and the position that travelled with them."""
+
+    events_offset: int
+    labels_offset: int
+    position: Position | None
+
+
+class PartitionLog(Protocol):
+    """One partition's side of Kafka: its input, its outputs and its changelog."""
+
+    async def take_over(self) -> Committed:
+        """Fence the former owner where the guarantee can, then read what is committed.
+
+        Raises LogError, or UnusableError if the committed offsets lie outside the log.
+        """
+        ...
+
+    async def seek(self, *, events_offset: int, labels_offset: int) -> None:
+        """Read on from these offsets."""
+        ...
+
+    async def poll(self, *, timeout_ms: int, records_max: int) -> Polled:
+        """Wait for new records, at most `timeout_ms`."""
+        ...
+
+    async def publish(self, effects: Effects) -> int:
+        """Write outputs, then the changelog, and wait for all acknowledgements; the changelog's next offset.
+
+        Raises LogError if any record was not acknowledged: some may have been.
+        """
+        ...
+
+    async def commit(self, position: Position) -> None:
+        """Commit the position's offsets with the position as metadata."""
+        ...
+
+    async def changelog_end(self) -> int:
+        """The changelog's next offset."""
+        ...
+
+    def changelog(self, *, start: int, end: int) -> AsyncIterator[list[tuple[str, bytes | None]]]:
+        """The changelog's records from offset `start` (clipped to what is kept) up to `end`, in chunks.
+
+        Raises LogError if it makes no progress.
+        """
+        ...
+
+    def lag(self) -> int:
+        """Records not read yet, as far as known."""
+        ...
+
+
+class View(Protocol):
+    """Redis as the materialised view of the visitors' states. Any call raises ViewError when Redis does not answer."""
+
+    async def load(self, partition: int, visitors: Sequence[str]) -> tuple[Position | None, list[bytes | None]]:
+        """The partition's stored position and the visitors' blobs, in one call."""
+        ...
+
+    async def open_visitors(self, partition: int) -> dict[str, int]:
+        """Visitor → deadline of those with something open."""
+        ...
+
+    async def write(
+        self,
+        partition: int,
+        *,
+        expected_seq: int,
+        position: Position,
+        states: Mapping[str, bytes | None],
+        deadlines: Mapping[str, int | None],
+    ) -> Position | None:
+        """Compare-and-set: apply if the stored seq is the expected one, or nothing is stored and 0 is expected.
+
+        Returns None when applied (also when this very write had been applied before), else the stored position; a
+        missing one is returned as a position of seq −1.
+        """
+        ...
+
+    async def clear(self, partition: int) -> None:
+        """Delete everything of the partition."""
+        ...

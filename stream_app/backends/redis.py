@@ -1,0 +1,134 @@
+"""The view in Redis or Valkey: blobs, deadlines and position of each partition, all under one hash tag.
+
+    {<prefix><group>:<partition>}:position      the position, JSON
+    {<prefix><group>:<partition>}:v:<visitor>   a visitor's blob
+    {<prefix><group>:<partition>}:open          sorted set: visitors with something open, by deadline
+
+Every key has a time to live, so that nothing stays for ever. Redis is never asked to remember what Kafka does not know:
+it can be wiped at any time and is rebuilt from the changelog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from stream_app.backends.ports import ViewError
+from stream_app.core.effects import Position, decode_position, encode_position
+
+#: Keys of one MGET or one script call: bounds how long Redis, which runs one command at a time, is held.
+KEYS_PER_CALL: Final = 5_000
+
+#: Redis answers in under a millisecond; one repetition covers a dropped connection, more would hold a batch up.
+_RETRIES: Final = 1
+
+
+def connect(url: str, *, timeout_ms: int) -> Redis:
+    """A client with short time-outs: the library's own wait and retry for a minute, beyond any session time-out."""
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout_ms / 1000,
+        socket_connect_timeout=timeout_ms / 1000,
+        retry=Retry(NoBackoff(), _RETRIES),
+        health_check_interval=0,
+    )
+
+
+def hash_tag(prefix: str, partition: int) -> str:
+    """What all keys of a partition begin with."""
+    return f"{{{prefix}:{partition}}}"
+
+
+class RedisView:
+    """`View` on Redis. `prefix` is topic prefix and group id; `ttl_ms` of every key."""
+
+    def __init__(self, client: Redis, *, prefix: str, ttl_ms: int) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._ttl_ms = ttl_ms
+        self._script = resources.files("stream_app.backends").joinpath("lua/write_view.lua").read_text()
+        self._sha = ""
+
+    async def load(self, partition: int, visitors: Sequence[str]) -> tuple[Position | None, list[bytes | None]]:
+        """See `ports.View`."""
+        tag = hash_tag(self._prefix, partition)
+        position: Position | None = None
+        blobs: list[bytes | None] = []
+        try:
+            for chunk in _chunks(visitors, KEYS_PER_CALL):
+                stored, *values = await self._redis.mget([f"{tag}:position", *(f"{tag}:v:{v}" for v in chunk)])
+                position = decode_position(stored)
+                blobs.extend(values)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ViewError(f"reading {len(visitors)} states: {error!r}") from error
+        return position, blobs
+
+    async def open_visitors(self, partition: int) -> dict[str, int]:
+        """See `ports.View`."""
+        key = f"{hash_tag(self._prefix, partition)}:open"
+        found: dict[str, int] = {}
+        try:
+            async for member, deadline in self._redis.zscan_iter(key, count=KEYS_PER_CALL):
+                found[member.decode()] = int(deadline)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ViewError(f"reading the deadlines: {error!r}") from error
+        return found
+
+    async def write(
+        self,
+        partition: int,
+        *,
+        expected_seq: int,
+        position: Position,
+        states: Mapping[str, bytes | None],
+        deadlines: Mapping[str, int | None],
+    ) -> Position | None:
+        """See `ports.View`."""
+        tag = hash_tag(self._prefix, partition)
+        keys = [f"{tag}:position", f"{tag}:open", *(f"{tag}:v:{visitor}" for visitor in states)]
+        arguments: list[str | bytes | int] = [expected_seq, encode_position(position), self._ttl_ms]
+        arguments.extend(blob or b"" for blob in states.values())
+        for visitor, deadline in deadlines.items():
+            arguments += ["" if deadline is None else deadline, visitor]
+        try:
+            answer = await self._run(keys, arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ViewError(f"writing {len(states)} states: {error!r}") from error
+        if answer == b"":
+            return None
+        return decode_position(answer) or Position(seq=-1)
+
+    async def clear(self, partition: int) -> None:
+        """See `ports.View`."""
+        # glob characters in a prefix or group id would match too much; settings allow none of them
+        pattern = f"{hash_tag(self._prefix, partition)}:*"
+        try:
+            async for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_CALL):
+                await self._redis.unlink(key)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ViewError(f"clearing: {error!r}") from error
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+
+    async def _run(self, keys: list[str], arguments: list[str | bytes | int]) -> bytes:
+        """EVALSHA, loading the script where Redis does not have it (first use, restart, SCRIPT FLUSH)."""
+        if self._sha:
+            try:
+                return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return,misc]
+            except NoScriptError:
+                pass
+        self._sha = await self._redis.script_load(self._script)
+        return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return,misc]
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, max(1, len(items)), size):
+        yield items[start : start + size]

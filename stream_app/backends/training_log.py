@@ -1,0 +1,230 @@
+"""The trainer's side of Kafka: examples in, snapshots out; and the scorers' side of the snapshots.
+
+Snapshots are written in one transaction, entries and head together; the transactional id also fences a trainer that
+another one has replaced. Who may learn is decided by a consumer group on the one-partition snapshots topic: its single
+member with the partition is the trainer, the others stand by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+
+from stream_app import topics
+from stream_app.backends.kafka import FETCH_BYTES_MAX, stop_quietly, all_acknowledged, kafka_call
+from stream_app.backends.ports import FencedError, LogError
+from stream_app.core.processor import Record
+from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
+from stream_app.settings import Settings
+
+#: A head carries the covariance of some seventy weights, 40 kB; entries are small. Kafka's default limit is far away.
+_TRANSACTION_TIMEOUT_MS = 10_000
+
+
+class SnapshotTail:
+    """Reads `model.snapshots.v1` from its start and then follows it, committed records only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._place = TopicPartition(settings.topic(topics.SNAPSHOTS), 0)
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Begin at the oldest record. Raises LogError."""
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=100,
+        )
+        await kafka_call("starting to follow the snapshots", self._consumer.start())
+        self._consumer.assign([self._place])
+
+    async def end(self) -> int:
+        """The next offset of the topic, as it is now."""
+        assert self._consumer is not None
+        ends = await kafka_call("reading the snapshots' end", self._consumer.end_offsets([self._place]))
+        return int(ends[self._place])
+
+    async def position(self) -> int:
+        """The next offset to read."""
+        assert self._consumer is not None
+        return int(await kafka_call("following the snapshots", self._consumer.position(self._place)))
+
+    async def poll(self, *, timeout_ms: int) -> list[tuple[bytes | None, bytes | None, bytes | None]]:
+        """New records as key, value, signature."""
+        assert self._consumer is not None
+        found = await kafka_call("following the snapshots", self._consumer.getmany(timeout_ms=timeout_ms))
+        return [
+            (record.key, record.value, signature_of(record.headers))
+            for records in found.values()
+            for record in records
+        ]
+
+    async def stop(self) -> None:
+        """Close."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_quietly(consumer)
+
+
+class SnapshotWriter:
+    """Writes snapshots, each in one transaction. `start` fences whoever wrote before."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        self._settings = settings
+        self._topic = settings.topic(topics.SNAPSHOTS)
+        self._transactional_id = f"{settings.topic_prefix}{settings.group_id}-trainer-{model}"
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Fence the former trainer. Raises LogError."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            client_id=f"{self._settings.group_id}-trainer",
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            compression_type="lz4",
+            retry_backoff_ms=10,
+        )
+        await kafka_call("starting the snapshot writer", producer.start())
+        self._producer = producer
+
+    async def write(self, records: Sequence[Signed]) -> None:
+        """Write all records or none.
+
+        Raises FencedError if another trainer has taken over, LogError otherwise; the writer must then be thrown away.
+        """
+        producer = self._producer
+        assert producer is not None
+        try:
+            await producer.begin_transaction()
+            sent = []
+            for key, value, signature in records:
+                headers = [(SIGNATURE_HEADER, signature)]
+                sent.append(await producer.send(self._topic, value, key=key, headers=headers, partition=0))
+            # aiokafka commits even when a batch failed: wait for each acknowledgement first.
+            await all_acknowledged(sent)
+            await producer.commit_transaction()
+        except (ProducerFenced, IllegalOperation) as error:
+            raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            raise LogError(f"writing a snapshot: {error!r}") from error
+
+    async def stop(self) -> None:
+        """Close."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await stop_quietly(producer)
+
+
+class ExampleLog:
+    """Reads every partition of `training.examples.v1` from given offsets, committed records only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.topic(topics.EXAMPLES)
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self, offsets: dict[int, int]) -> None:
+        """Begin at the offsets, at the first kept record where none is given. Raises LogError."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=100,
+        )
+        await kafka_call("starting to read the examples", consumer.start())
+        self._consumer = consumer
+        found = await kafka_call("reading the partitions", consumer._client.fetch_all_metadata())
+        places = [TopicPartition(self._topic, p) for p in sorted(found.partitions_for_topic(self._topic) or ())]
+        if not places:
+            raise LogError(f"topic {self._topic} does not exist: run `stream-app topics create`")
+        consumer.assign(places)
+        starts = await kafka_call("reading the first offsets", consumer.beginning_offsets(places))
+        for place in places:
+            consumer.seek(place, max(offsets.get(place.partition, 0), starts[place]))
+
+    async def poll(self, *, timeout_ms: int, records_max: int) -> list[tuple[int, Record]]:
+        """New records as (partition, record), in offset order within each partition."""
+        assert self._consumer is not None
+        found = await kafka_call(
+            "reading the examples", self._consumer.getmany(timeout_ms=timeout_ms, max_records=records_max)
+        )
+        return [(place.partition, record) for place, records in found.items() for record in records]
+
+    async def stop(self) -> None:
+        """Close."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_quietly(consumer)
+
+
+class TrainerElection(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Whether this process is the one that may learn."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        self._settings = settings
+        self._group = f"{settings.topic_prefix}{settings.group_id}-trainer-{model}"
+        self._topic = settings.topic(topics.SNAPSHOTS)
+        self._consumer: AIOKafkaConsumer | None = None
+        self.elected = asyncio.Event()
+        self.lost = asyncio.Event()
+
+    @property
+    def started(self) -> bool:
+        """Whether we stand for election."""
+        return self._consumer is not None
+
+    async def touch(self) -> None:
+        """Say that we are alive: a consumer that is never polled is taken for stuck and leaves its group."""
+        assert self._consumer is not None
+        await kafka_call("standing for trainer", self._consumer.getmany(timeout_ms=0))
+
+    async def start(self) -> None:
+        """Stand for election. Raises LogError."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            session_timeout_ms=self._settings.session_timeout_ms,
+            heartbeat_interval_ms=max(100, self._settings.session_timeout_ms // 5),
+        )
+        consumer.subscribe([self._topic], listener=self)
+        self._consumer = consumer
+        try:
+            await kafka_call("standing for trainer", consumer.start())
+        except LogError:
+            self._consumer = None
+            raise
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Lost: another may learn now."""
+        if any(place.partition == 0 for place in revoked):
+            self.elected.clear()
+            self.lost.set()
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        """Won if partition 0 is ours; nothing is read from it."""
+        assert self._consumer is not None
+        self._consumer.pause(*assigned)
+        if any(place.partition == 0 for place in assigned):
+            self.lost.clear()
+            self.elected.set()
+
+    async def stop(self) -> None:
+        """Leave, so that another is elected at once."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_quietly(consumer)
+
+

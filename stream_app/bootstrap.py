@@ -1,0 +1,191 @@
+"""The one place where objects are joined: settings in, a Faust application with its services out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import faust
+from mode import Service
+from prometheus_client import CollectorRegistry
+
+from stream_app.observe import Observer
+from stream_app.settings import DEVELOPMENT_KEY, Settings
+from stream_app.trainer import Trainer
+from stream_app.web.health import Health
+from stream_app.web.server import WebServer
+from stream_app.worker import STUCK_S, Worker
+
+#: How long a service may take to stop: in-flight batches finish well within; then it is cancelled.
+_STOP_S_MAX: Final = 8.0
+
+#: Kafka's own loggers tell every retry of a broker that is away at ERROR; we say it once ourselves.
+_QUIET_LOGGERS: Final = ("aiokafka", "kafka", "faust", "mode", "aiohttp.access")
+
+
+class _Boot(faust.App.BootStrategy):  # type: ignore[misc]
+    """Faust's own Kafka consumer stays off: without agents it would still join a group and create a leader topic."""
+
+    enable_kafka = False
+    enable_kafka_consumer = False
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class _App(faust.App):  # type: ignore[misc]
+    BootStrategy = _Boot
+
+
+class Supervised(Service):  # type: ignore[misc]
+    """Runs one of our loops as a Faust service. A loop that ends by itself is a crash: it takes the worker down."""
+
+    def __init__(self, label: str, run: Callable[[], Awaitable[None]], stop: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._label = label
+        self._run_loop, self._stop_loop = run, stop
+        self._task: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        """Begin."""
+        self._task = asyncio.ensure_future(self._run_loop())  # type: ignore[arg-type]
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _watch(self) -> None:
+        assert self._task is not None
+        await asyncio.wait({self._task})
+        if self.should_stop:
+            return
+        if not self._task.cancelled() and (error := self._task.exception()) is not None:
+            logging.getLogger("stream_app").error("event=crashed service=%s error=%s", self._label, error)
+            raise error
+        raise RuntimeError(f"{self._label} ended by itself")
+
+    async def on_stop(self) -> None:
+        """Let the loop finish, for a while."""
+        self._stop_loop()
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait({self._task}, timeout=_STOP_S_MAX)
+        if not done:
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@dataclass
+class Deployment:
+    """What runs in this process."""
+
+    settings: Settings
+    app: faust.App
+    registry: CollectorRegistry
+    observer: Observer
+    health: Health
+    worker: Worker | None
+    trainer: Trainer | None
+    web: WebServer | None
+
+
+def create_app(
+    settings: Settings,
+    *,
+    worker: bool,
+    trainer: bool,
+    web: bool = True,
+    extra_services: Sequence[Callable[[Deployment], Service]] = (),
+) -> Deployment:
+    """Build a process that scores, trains, or both. `extra_services` are built last, with the rest at hand."""
+    registry = CollectorRegistry()
+    observer = Observer(registry)
+    health = Health()
+    role = "-".join(name for name, wanted in (("worker", worker), ("trainer", trainer)) if wanted)
+    app = _App(
+        f"{settings.group_id}-{role}",
+        broker=f"kafka://{settings.kafka_bootstrap.replace(',', ';')}",
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        # Faust's monitor and stats pages describe agents; ours are on the registry.
+        topic_disable_leader=True,
+    )
+    deployment = Deployment(settings, app, registry, observer, health, None, None, None)
+    services: list[Service] = []
+    if trainer:
+        deployment.trainer = built = Trainer(settings, observer)
+        services.append(Supervised("trainer", built.run, built.stop))
+        health.register("trainer", ready=lambda: _trainer_ready(built))
+    if worker:
+        deployment.worker = scorer = Worker(settings, observer)
+        services.append(Supervised("worker", scorer.run, scorer.stop))
+        health.register("worker", ready=scorer.ready)
+    if web:
+        deployment.web = WebServer(settings, registry, health)
+        services.append(deployment.web)
+    services.extend(build(deployment) for build in extra_services)
+    for service in services:
+        app.service(_instance(service))
+    return deployment
+
+
+def run(deployment: Deployment) -> int:
+    """Run until SIGTERM or Ctrl-C; the exit code: 0 when asked to stop, 1 after a crash."""
+    settings = deployment.settings
+    use_uvloop()
+    warn_of_development_key(settings)
+    faust_worker = faust.Worker(
+        deployment.app,
+        loglevel=settings.log_level,
+        quiet=True,
+        redirect_stdouts=False,
+        loop=asyncio.new_event_loop(),
+        override_logging=False,
+    )
+    configure_logging(settings)
+    try:
+        faust_worker.execute_from_commandline()
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else 1
+    return 0
+
+
+def use_uvloop() -> None:
+    """The faster event loop, where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+def configure_logging(settings: Settings) -> None:
+    """Our log lines on standard error at the level that was asked for; libraries only when something is wrong."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("stream_app").setLevel(settings.log_level.upper())
+    for name in _QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiokafka" else logging.WARNING)
+
+
+def warn_of_development_key(settings: Settings) -> None:
+    """Say aloud that snapshots are signed with a key that everybody knows."""
+    host = settings.kafka_bootstrap.rpartition(":")[0]
+    local = all(part.rpartition(":")[0].strip() in ("127.0.0.1", "localhost", "[::1]") for part in
+                settings.kafka_bootstrap.split(","))
+    if settings.snapshot_key.get_secret_value() == DEVELOPMENT_KEY and not local:
+        logging.getLogger("stream_app").warning(
+            "event=development_key kafka=%s hint='set STREAM_APP_SNAPSHOT_KEY: anyone who can write to the topic can "
+            "replace the model'", host
+        )
+
+
+def _trainer_ready(trainer: Trainer) -> tuple[bool, str]:
+    if time.monotonic() - trainer.progress > STUCK_S:
+        return False, f"{trainer.state}: no progress for {STUCK_S:g} s"
+    return trainer.state in ("learning", "standby"), trainer.state
+
+
+def _instance(service: Service) -> Any:
+    """Faust registers service classes and instances alike, but its decorator only knows classes; give it a factory."""
+    return service

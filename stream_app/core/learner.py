@@ -1,0 +1,194 @@
+"""The trainer's fold: examples in, a model that has learned each of them exactly once.
+
+    state' = fold(state, example)       the same examples in the same order give the same model
+
+For each example: recognise a repetition, observe (the served score against the label, before learning), then learn. The
+fold's state contains the position it has reached in every input partition, so that model and positions travel in one
+snapshot and a restart repeats and skips nothing.
+
+A cold start is lopsided: a checkout is told at once, a session without one only when its gap has passed, so the first
+half hour would be all positives. Until the model is warm, positives therefore wait until negatives of the same age have
+come, and the base rate is served (DESIGN §7, recipe 2). `hold_ms` sets a common age for good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+
+from stream_app.core.features import FEATURE_NAMES, FeatureValues
+from stream_app.core.model import IntentModel, NonFiniteError
+from stream_app.core.prequential import Prequential
+from stream_app.core.records import Example
+
+#: Episodes that must have been learned before the model is believed: with fewer than twenty positives the sixty weights
+#: are mostly noise, and two hundred negatives are what a base rate of a few percent brings along anyway.
+WARM_POSITIVES_MIN: Final = 20
+WARM_NEGATIVES_MIN: Final = 200
+
+#: Positives that may wait at once: an hour of a large shop's cold start. The oldest is learned when one more comes.
+HELD_MAX: Final = 5_000
+
+
+class TypedExample(Example, gc=False):
+    """An example as the trainer reads it, with its features typed."""
+
+    features: FeatureValues  # type: ignore[valid-type]
+
+
+class Learner:
+    """The fold. `hold_ms` is the common age at which positives are learned once warm; 0 learns them at once."""
+
+    def __init__(self, model: IntentModel, *, hold_ms: int = 0) -> None:
+        self.model = model
+        self.hold_ms = hold_ms
+        self.prequential = Prequential()
+        self.updates = 0
+        self.version = 0
+        #: episodes learned
+        self.positives = self.negatives = 0
+        self.repeated = 0
+        #: newest event time of a learned negative: positives up to here are no head start
+        self.frontier = -1
+        #: newest label time
+        self.clock = -1
+        self.held: deque[Example] = deque()
+        #: partition → next offset to read
+        self.offsets: dict[int, int] = {}
+        #: (partition, kind) → last position learned, see `records.Example`
+        self.positions: dict[tuple[int, int], tuple[int, int]] = {}
+        #: partition → offset below which examples are not learned: they made the model non-finite once
+        self.poisoned: dict[int, int] = {}
+
+    @property
+    def cold(self) -> bool:
+        """Whether the base rate should be served instead of the model's word."""
+        return self.positives < WARM_POSITIVES_MIN or self.negatives < WARM_NEGATIVES_MIN
+
+    @property
+    def base_rate(self) -> float:
+        """Share of episodes that end in a checkout, as far as known."""
+        return self.model.priors.table.base_rate
+
+    def fold(self, partition: int, offset: int, example: Example) -> bool:
+        """Take one example from the log; False if it is a repetition.
+
+        Raises
+        ------
+        NonFiniteError
+            If the example is not finite, or learning it made the model so.
+        """
+        self.offsets[partition] = offset + 1
+        kind, trigger, n = example.position
+        place = (partition, kind)
+        if (trigger, n) <= self.positions.get(place, (-1, -1)):
+            self.repeated += 1
+            return False
+        self.positions[place] = (trigger, n)
+        check_finite(example)
+        self.clock = max(self.clock, example.label_time)
+        self.prequential.observe(
+            example.score, example.label, weight=example.weight, events=example.events, cold=example.cold
+        )
+        if offset < self.poisoned.get(partition, 0):
+            return True
+        if example.label and self._must_wait(example):
+            self.held.append(example)
+            if len(self.held) > HELD_MAX:
+                self._learn(self.held.popleft())
+            return True
+        self._learn(example)
+        if not example.label:
+            self.frontier = max(self.frontier, example.event_time)
+        self._release()
+        return True
+
+    def export(self) -> dict[str, Any]:
+        """All of the fold's state but the priors' entries, as plain values and arrays."""
+        table = self.model.priors.table
+        return {
+            "model": self.model.name,
+            "classifier": self.model.export(),
+            "priors": {"landmark": table.landmark, "newest": table.newest, "base": list(table.base)},
+            "prequential": self.prequential.export(),
+            "updates": self.updates,
+            "version": self.version,
+            "episodes": [self.positives, self.negatives, self.repeated],
+            "clock": [self.frontier, self.clock],
+            "held": [msgspec.to_builtins(example) for example in self.held],
+            "offsets": [[partition, offset] for partition, offset in sorted(self.offsets.items())],
+            "positions": [[*place, *position] for place, position in sorted(self.positions.items())],
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Continue from an `export`; the priors' entries are put back apart.
+
+        Raises
+        ------
+        ValueError
+            If the values are another model's, or damaged.
+        """
+        if values["model"] != self.model.name:
+            raise ValueError(
+                f"got a snapshot of model {values['model']!r}, expected {self.model.name!r}: set `model` to the "
+                "snapshot's, or give the new model a topic prefix of its own"
+            )
+        self.model.restore(values["classifier"])
+        priors = values["priors"]
+        self.model.priors.table.set_clock(
+            landmark=priors["landmark"], newest=priors["newest"], base=list(priors["base"])
+        )
+        self.prequential.restore(values["prequential"])
+        self.updates, self.version = int(values["updates"]), int(values["version"])
+        self.positives, self.negatives, self.repeated = (int(count) for count in values["episodes"])
+        self.frontier, self.clock = (int(time) for time in values["clock"])
+        self.held = deque(msgspec.convert(example, TypedExample) for example in values["held"])
+        self.offsets = {int(partition): int(offset) for partition, offset in values["offsets"]}
+        self.positions = {(int(p), int(k)): (int(t), int(n)) for p, k, t, n in values["positions"]}
+
+    def _must_wait(self, example: Example) -> bool:
+        # Those that began to wait while cold stay in the queue until their time comes, so that the model does not get
+        # them as one burst when it turns warm; new ones are learned at once from then on.
+        if self.hold_ms and example.event_time + self.hold_ms > self.clock:
+            return True
+        return self.cold and example.event_time > self.frontier
+
+    def _release(self) -> None:
+        while self.held:
+            oldest = self.held[0].event_time
+            if oldest > self.frontier or oldest + self.hold_ms > self.clock:
+                return
+            self._learn(self.held.popleft())
+
+    def _learn(self, example: Example) -> None:
+        self.model.learn(example)
+        self.updates += 1
+        if example.touched is not None:
+            if example.label:
+                self.positives += 1
+            else:
+                self.negatives += 1
+
+
+def check_finite(example: Example) -> None:
+    """Refuse an example that would poison a model.
+
+    Raises
+    ------
+    NonFiniteError
+        Naming what is not finite or out of range.
+    """
+    values = example.features
+    for name in FEATURE_NAMES:
+        if not math.isfinite(getattr(values, name)):
+            raise NonFiniteError(f"example {example.event_id}: feature {name} is not finite")
+    if not 0.0 < example.score < 1.0:
+        raise NonFiniteError(f"example {example.event_id}: got score {example.score}, expected 0 < score < 1")
+    if example.label not in (0, 1) or not 0.0 < example.weight < math.inf:
+        raise NonFiniteError(
+            f"example {example.event_id}: got label {example.label} and weight {example.weight}, "
+            "expected 0 or 1 and a positive number"
+        )

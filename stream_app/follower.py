@@ -1,0 +1,72 @@
+"""Follows the model's snapshots for a worker: read to the end once, then switch to each new head as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from stream_app.backends.ports import LogError
+from stream_app.backends.training_log import SnapshotTail
+from stream_app.core.serving import ServingModel
+from stream_app.core.snapshots import Head, RefusedError, SnapshotReader
+from stream_app.observe import Observer
+from stream_app.settings import Settings
+
+#: Pause before the topic is read again after Kafka failed.
+_RETRY_S = 1.0
+
+
+class ModelFollower:
+    """Keeps `model` at the newest good snapshot. A refused one is counted and said aloud; the former one stays."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self.model = ServingModel(settings.model, base_rate=settings.base_rate)
+        self.caught_up = asyncio.Event()
+        self._settings = settings
+        self._observer = observer
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            tail = SnapshotTail(self._settings)
+            try:
+                await tail.start()
+                await self._follow(tail)
+            except LogError as error:
+                self._observer.kafka_error("snapshots", error)
+                await asyncio.sleep(_RETRY_S)
+            finally:
+                await tail.stop()
+
+    async def _follow(self, tail: SnapshotTail) -> None:
+        # A new reader and table contents that are written again: reading from the start twice changes nothing.
+        reader = SnapshotReader(self._settings.model, secret=self._settings.snapshot_key.get_secret_value().encode())
+        end = await tail.end()
+        while True:
+            for key, value, signature in await tail.poll(timeout_ms=200):
+                self._read(reader, key, value, signature)
+            if not self.caught_up.is_set() and await tail.position() >= end:
+                self.caught_up.set()
+
+    def _read(self, reader: SnapshotReader, key: bytes | None, value: bytes | None, signature: bytes | None) -> None:
+        try:
+            found = reader.read(key, value, signature)
+            if found is not None:
+                self._take(*found, size=len(value or b""))
+        except RefusedError as error:
+            self._observer.snapshot_refused(error.reason, str(error))
+
+    def _take(self, head: Head, entries: list[tuple[tuple[str, str], list[float] | None]], *, size: int) -> None:
+        if head.version <= self.model.version:
+            return
+        try:
+            self.model.take(head, entries)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedError("unusable", f"version {head.version}: {error!r}") from None
+        self._observer.snapshot_followed(
+            head.version,
+            max(0.0, time.time() - head.published_at / 1000),
+            size,
+            self.model.updates,
+            self.model.cold,
+        )

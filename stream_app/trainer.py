@@ -1,0 +1,209 @@
+"""The trainer's loop: stand by, restore, then poll, fold, publish. One process learns; the others stand by.
+
+| crash after          | in Kafka          | on restart                                                              |
+| -------------------- | ----------------- | ----------------------------------------------------------------------- |
+| poll, fold           | nothing           | the same examples are folded again from the snapshot's offsets          |
+| snapshot half sent   | an aborted one    | readers never see it; as above                                          |
+| snapshot committed   | model and offsets | nothing is repeated, nothing skipped                                    |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import msgspec
+
+from stream_app.backends.ports import FencedError, LogError
+from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
+from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.model import IntentModel, NonFiniteError
+from stream_app.core.processor import Record
+from stream_app.core.snapshots import RefusedError, SnapshotReader, encode_snapshot
+from stream_app.observe import Observer
+from stream_app.settings import Settings
+
+#: Examples folded between two looks at the clock and the event loop: 25 µs each, so a worker beside it waits 10 ms.
+_EXAMPLES_PER_TURN: Final = 400
+
+#: A poll returns at the latest after this, so that snapshots are on time.
+_POLL_MS: Final = 100
+
+#: Pause before beginning again after Kafka failed or the election was lost.
+_RETRY_S: Final = 1.0
+
+_DECODER: Final = msgspec.json.Decoder(TypedExample)
+
+
+class Trainer:
+    """Learns `training.examples.v1` and publishes `model.snapshots.v1`."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._secret = settings.snapshot_key.get_secret_value().encode()
+        self._stopping = asyncio.Event()
+        self._poisoned: dict[int, int] = {}
+        #: standby, restoring, learning or stopped
+        self.state = "standby"
+        self.learner = self._new_learner()
+        self._published_updates = -1
+        self._published_at = 0.0
+        #: monotonic time of the last finished turn: what readiness looks at
+        self.progress = time.monotonic()
+
+    def stop(self) -> None:
+        """Publish what was learned, then end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Stand by or learn until stopped."""
+        election = TrainerElection(self._settings, self._settings.model)
+        try:
+            while not self._stopping.is_set():
+                self._set_state("standby")
+                try:
+                    if not await self._elected(election):
+                        break
+                    await self._learn(election)
+                except LogError as error:
+                    self._observer.kafka_error("trainer", error)
+                except FencedError as error:
+                    self._observer.fenced(-1, str(error))
+                except NonFiniteError as error:
+                    # Back to the last good snapshot; the examples since then are not learned a second time.
+                    self._poisoned = dict(self.learner.offsets)
+                    self._observer.model_error(str(error))
+                await self._sleep(_RETRY_S)
+        finally:
+            await election.stop()
+            self._set_state("stopped")
+
+    async def _elected(self, election: TrainerElection) -> bool:
+        if not election.started:
+            await election.start()
+        while not self._stopping.is_set():
+            await election.touch()
+            self.progress = time.monotonic()
+            if election.elected.is_set():
+                return True
+            await self._sleep(0.2)
+        return False
+
+    async def _learn(self, election: TrainerElection) -> None:
+        self._set_state("restoring")
+        writer, examples = SnapshotWriter(self._settings, self._settings.model), ExampleLog(self._settings)
+        try:
+            # Fence first: only then is the newest snapshot the last one.
+            await writer.start()
+            self.learner = await self._restore()
+            self.learner.poisoned = self._poisoned
+            await examples.start(self.learner.offsets)
+            self._published_updates, self._published_at = self._marker(), time.monotonic()
+            self._set_state("learning")
+            while not election.lost.is_set():
+                stopping = self._stopping.is_set()
+                if not stopping:
+                    found = await examples.poll(timeout_ms=_POLL_MS, records_max=_EXAMPLES_PER_TURN)
+                    self._fold(found)
+                await election.touch()
+                due = time.monotonic() - self._published_at >= self._settings.snapshot_interval_ms / 1000
+                if (due or stopping) and self._marker() != self._published_updates:
+                    await self._publish(writer)
+                self.progress = time.monotonic()
+                if stopping:
+                    return
+        finally:
+            await examples.stop()
+            await writer.stop()
+
+    def _fold(self, found: list[tuple[int, Record]]) -> None:
+        learner = self.learner
+        before = learner.updates, learner.positives, learner.repeated
+        for partition, record in found:
+            try:
+                example = _DECODER.decode(record.value or b"")
+                learner.fold(partition, record.offset, example)
+            except (msgspec.DecodeError, msgspec.ValidationError, NonFiniteError) as error:
+                # A single bad example, ours or forged: it is left out, and said aloud.
+                learner.offsets[partition] = record.offset + 1
+                self._observer.model_error(f"{record.topic}-{partition} offset {record.offset}: {error}")
+                continue
+            if example.label:
+                self._observer.label_delay((example.label_time - example.event_time) / 1000)
+        if found:
+            self._observer.examples(
+                learner.updates - before[0],
+                learner.positives - before[1],
+                learner.repeated - before[2],
+                len(learner.held),
+                learner.cold,
+            )
+
+    async def _publish(self, writer: SnapshotWriter) -> None:
+        started = time.monotonic()
+        learner = self.learner
+        learner.version += 1
+        state = learner.export()
+        records = encode_snapshot(
+            self._settings.model,
+            state,
+            learner.model.priors.table.take_changes(),
+            version=learner.version,
+            published_at=int(time.time() * 1000),
+            secret=self._secret,
+        )
+        self._published_updates, self._published_at = self._marker(), started
+        await writer.write(records)
+        self._observer.snapshot_published(
+            learner.version, sum(len(value) for _, value, _ in records), time.monotonic() - started, len(records) - 1
+        )
+        quality = learner.prequential
+        self._observer.quality("total", quality.since_start())
+        self._observer.quality("third_event", quality.third_event())
+        self._observer.quality("recent", quality.recent())
+
+    async def _restore(self) -> Learner:
+        """The learner of the newest good snapshot, or a new one."""
+        learner = self._new_learner()
+        reader = SnapshotReader(self._settings.model, secret=self._secret)
+        tail = SnapshotTail(self._settings)
+        await tail.start()
+        try:
+            end = await tail.end()
+            while await tail.position() < end:
+                for key, value, signature in await tail.poll(timeout_ms=500):
+                    try:
+                        found = reader.read(key, value, signature)
+                        if found is None:
+                            continue
+                        head, entries = found
+                        learner.restore(head.state)
+                        learner.model.priors.table.put_changes(entries)
+                    except RefusedError as error:
+                        self._observer.snapshot_refused(error.reason, str(error))
+                    except (ValueError, KeyError, TypeError) as error:
+                        self._observer.snapshot_refused("unusable", repr(error))
+                self.progress = time.monotonic()
+        finally:
+            await tail.stop()
+        return learner
+
+    def _new_learner(self) -> Learner:
+        model = IntentModel(self._settings.model, base_rate=self._settings.base_rate)
+        return Learner(model, hold_ms=self._settings.label_hold_ms)
+
+    def _marker(self) -> int:
+        """Moves with every example read, so that a snapshot is due when anything was."""
+        return sum(self.learner.offsets.values())
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    def _set_state(self, name: str) -> None:
+        self.state = name
+        self._observer.trainer_state(name)

@@ -1,0 +1,252 @@
+"""The worker: joins the group, and runs a `Partition` for each partition it is given.
+
+aiokafka swallows what a rebalance listener raises and sends no heartbeats while it runs, so the listener only starts and
+stops partitions; what may be scored is decided by each partition's own state. Events and labels are assigned together:
+the range assignor gives equal partitions of equally many to the same member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+
+from stream_app import admin, topics
+from stream_app.backends.kafka import FETCH_BYTES_MAX, KafkaPartitionLog, SharedProducer, kafka_call, stop_quietly
+from stream_app.backends.ports import LogError, UnusableError
+from stream_app.backends.redis import RedisView, connect
+from stream_app.core.effects import Effects
+from stream_app.core.processor import PartitionProcessor, Rules
+from stream_app.follower import ModelFollower
+from stream_app.observe import Observer
+from stream_app.partition import HAND_OVER_S_MAX, Partition
+from stream_app.settings import Settings
+
+#: A partition whose loop has not come round for this long is stuck: readiness says so.
+STUCK_S: Final = 30.0
+
+#: Bytes a fetch waits for, and how long at most: an idle shop's event is not held back.
+_FETCH_WAIT_MS: Final = 100
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The settings that the core obeys."""
+    return Rules(
+        gap_ms=settings.session_gap_ms,
+        grace_ms=settings.grace_ms,
+        history_ttl_ms=settings.history_ttl_ms,
+        reservoir_size=settings.reservoir_size,
+        cache_visitors_max=settings.cache_visitors_max,
+        band_fence_min=settings.band_fence_min,
+        band_likely_min=settings.band_likely_min,
+    )
+
+
+class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Scores the partitions that the group gives it, until stopped."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._stopping = asyncio.Event()
+        self._listeners: list[Callable[[Effects, int], None]] = []
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.partitions: dict[int, Partition] = {}
+        self.follower = ModelFollower(settings, observer)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._producer = SharedProducer(settings)
+        self._view: RedisView | None = None
+        self._joined = False
+        self._counts: tuple[int, list[str]] = (0, [])
+
+    def listen(self, callback: Callable[[Effects, int], None]) -> None:
+        """Call back with the effects and the partition after every batch."""
+        self._listeners.append(callback)
+
+    def stop(self) -> None:
+        """Finish the batches in flight and give the partitions back."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until stopped.
+
+        Raises
+        ------
+        UnusableError
+            If the topics do not fit.
+        LogError
+            If Kafka cannot be reached at the start.
+        """
+        following = asyncio.create_task(self.follower.run(), name="model-follower")
+        try:
+            await self._start()
+            await self._until_stopped(following)
+        finally:
+            await self._give_back(list(self._tasks))
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await self._close()
+
+    def ready(self) -> tuple[bool, str]:
+        """Assigned, restored, caught up once, and making progress or idle at the end of the log."""
+        if not self._joined:
+            return False, "joining the group"
+        if not self.follower.caught_up.is_set():
+            return False, "reading the model"
+        for number, partition in sorted(self.partitions.items()):
+            if partition.state != "ready":
+                return False, f"partition {number} is {partition.state} {partition.problem}".rstrip()
+            if time.monotonic() - partition.progress > STUCK_S:
+                return False, f"partition {number} has made no progress for {STUCK_S:g} s"
+            if not partition.caught_up:
+                return False, f"partition {number} is catching up, {partition.log.lag()} records behind"
+        return True, f"scoring {len(self.partitions)} partitions"
+
+    # ---- the group --------------------------------------------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Finish what is in flight before the partition goes to another."""
+        await self._give_back(sorted({place.partition for place in revoked}))
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        """Pause, and begin to take over in the background: no heartbeat is sent while this runs."""
+        assert self._consumer is not None
+        self._consumer.pause(*assigned)
+        for number in sorted({place.partition for place in assigned}):
+            if {place.topic for place in assigned if place.partition == number} != self._topics():
+                self._observer.kafka_error(
+                    "assignment", LogError(f"partition {number} was assigned without its twin: {sorted(assigned)}")
+                )
+                continue
+            self._take(number)
+        self._joined = True
+
+    def _topics(self) -> set[str]:
+        return {self._settings.topic(topics.EVENTS), self._settings.topic(topics.LABELS)}
+
+    def _take(self, number: int) -> None:
+        assert self._consumer is not None
+        assert self._admin is not None
+        assert self._view is not None
+        partitions, topic_ids = self._counts
+        partition = Partition(
+            number,
+            log=KafkaPartitionLog(
+                self._settings,
+                number,
+                consumer=self._consumer,
+                producer=self._producer,
+                admin=self._admin,
+                partitions=partitions,
+                topic_ids=topic_ids,
+            ),
+            view=self._view,
+            processor=PartitionProcessor(rules_of(self._settings), partition=number),
+            scorer=lambda: self.follower.model,
+            observer=self._observer,
+            records_max=self._settings.batch_records_max,
+            idle_after_ms=self._settings.idle_after_ms,
+            listener=self._told,
+        )
+        self.partitions[number] = partition
+        self._tasks[number] = asyncio.create_task(partition.run(), name=f"partition-{number}")
+
+    def _told(self, effects: Effects, partition: int) -> None:
+        for listener in self._listeners:
+            listener(effects, partition)
+
+    async def _give_back(self, numbers: list[int]) -> None:
+        """Stop partitions, with a bound: what is not done then is found in Kafka by the next owner."""
+        tasks = [self._tasks.pop(number) for number in numbers if number in self._tasks]
+        for number in numbers:
+            if number in self.partitions:
+                self.partitions.pop(number).stop()
+        if not tasks:
+            return
+        _, unfinished = await asyncio.wait(tasks, timeout=HAND_OVER_S_MAX + 1.0)
+        for task in unfinished:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                self._observer.kafka_error("hand-over", result)
+
+    # ---- life -------------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        settings = self._settings
+        try:
+            facts = await admin.topic_facts(settings)
+        except ConnectionError as error:
+            raise LogError(str(error)) from error
+        events, labels = (facts[settings.topic(name)] for name in (topics.EVENTS, topics.LABELS))
+        if not events.exists or events.partitions != labels.partitions:
+            raise UnusableError(
+                f"got {events.partitions} partitions of {events.name} and {labels.partitions} of {labels.name}, expected "
+                "the same count of both: run `stream-app topics check`"
+            )
+        self._counts = (events.partitions, [events.topic_id or "", labels.topic_id or ""])
+        self._view = RedisView(
+            connect(settings.redis_url.get_secret_value(), timeout_ms=settings.redis_timeout_ms),
+            prefix=f"{settings.topic_prefix}{settings.group_id}",
+            ttl_ms=settings.history_ttl_ms + settings.session_gap_ms,
+        )
+        # Scores before the model is known would be cold ones for no reason.
+        await asyncio.wait({asyncio.create_task(self.follower.caught_up.wait())}, timeout=STUCK_S)
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+        await kafka_call("connecting", self._admin.start())
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            group_id=settings.group_id,
+            client_id=f"{settings.group_id}-worker",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=max(100, settings.session_timeout_ms // 5),
+            max_poll_interval_ms=max(60_000, 3 * settings.session_timeout_ms),
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+        )
+        consumer.subscribe(sorted(self._topics()), listener=self)
+        self._consumer = consumer
+        await kafka_call("joining the group", consumer.start())
+
+    async def _until_stopped(self, following: asyncio.Task[None]) -> None:
+        """Watch over the parts: one that ends by itself is a crash."""
+        assert self._consumer is not None
+        while not self._stopping.is_set():
+            if following.done():
+                following.result()
+                raise RuntimeError("the model follower ended by itself")
+            for number, task in list(self._tasks.items()):
+                if task.done() and task.exception() is not None:
+                    raise RuntimeError(f"partition {number} crashed") from task.exception()
+            # A consumer that is never polled is taken for stuck; while every partition restores, this is the poll.
+            idle = [place for place in self._consumer.assignment() if place in self._consumer.paused()]
+            if idle:
+                await kafka_call("staying in the group", self._consumer.getmany(*idle, timeout_ms=0))
+            try:
+                await asyncio.wait_for(self._stopping.wait(), 1.0)
+            except TimeoutError:
+                continue
+
+    async def _close(self) -> None:
+        if self._consumer is not None:
+            await stop_quietly(self._consumer)
+        await self._producer.close()
+        if self._admin is not None:
+            try:
+                await asyncio.wait_for(self._admin.close(), 5.0)
+            except (KafkaError, OSError, TimeoutError):
+                pass
+        if self._view is not None:
+            await self._view.close()
