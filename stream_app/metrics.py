@@ -139,14 +139,15 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
     (
         "Learning (on the trainer)",
         (
-            MetricSpec("intent_examples_learned_total", "counter", ("label",), "examples",
-                "the trainer took in an example of a `checkout` or of `none`"),
+            MetricSpec("intent_examples_learned_total", "counter", (), "examples", "the model learned from an example"),
+            MetricSpec("intent_checkouts_learned_total", "counter", (), "episodes",
+                "an episode that ended in a checkout was learned"),
             MetricSpec("intent_examples_repeated_total", "counter", (), "examples",
                 "the trainer passed over an example it had learned before"),
             MetricSpec("intent_examples_held", "gauge", (), "examples",
                 "positives that wait until negatives of the same age have come"),
             MetricSpec("intent_label_delay_seconds", "histogram", (), "seconds",
-                "an example was taken in: from its event to its outcome, in event time", _DELAY_BUCKETS),
+                "an example of a checkout was taken in: from its event to the checkout, in event time", _DELAY_BUCKETS),
             MetricSpec("intent_trainer_cold", "gauge", (), "0 or 1", "1 until the trainer's model has seen enough"),
             MetricSpec("intent_trainer_state", "gauge", ("state",), "0 or 1",
                 "the trainer became `standby`, `restoring`, `learning` or `stopped`: 1 for the state it is in"),

@@ -97,8 +97,8 @@ class Observer:
         self._refused = _Counters(metrics.counter("intent_snapshots_refused_total"))
         self._was_cold = True
         # learning
-        learned = metrics.counter("intent_examples_learned_total")
-        self._learned = {1: learned.labels("checkout"), 0: learned.labels("none")}
+        self._learned = metrics.counter("intent_examples_learned_total")
+        self._checkouts = metrics.counter("intent_checkouts_learned_total")
         self._repeated = metrics.counter("intent_examples_repeated_total")
         self._held = metrics.gauge("intent_examples_held")
         self._label_delay = metrics.histogram("intent_label_delay_seconds").labels()
@@ -277,9 +277,9 @@ class Observer:
     # ---- the trainer ------------------------------------------------------------------------------------------------
 
     def examples(self, learned: int, positives: int, repeated: int, held: int, cold: bool) -> None:
-        """So many examples were taken in, `positives` of them checkouts, and `repeated` passed over; `held` wait."""
-        self._learned[1].inc(positives)
-        self._learned[0].inc(learned - positives)
+        """So many examples were learned, ending so many bought episodes, and `repeated` passed over; `held` wait."""
+        self._learned.inc(learned)
+        self._checkouts.inc(positives)
         self._repeated.inc(repeated)
         self._held.set(held)
         self._trainer_cold.set(cold)
@@ -288,7 +288,7 @@ class Observer:
         self._trainer_was_cold = cold
 
     def label_delay(self, seconds: float) -> None:
-        """An example's outcome came so long after its event, in event time."""
+        """An example's checkout came so long after its event, in event time."""
         self._label_delay.observe(seconds)
 
     def snapshot_published(self, version: int, bytes: int, seconds: float, entries: int) -> None:

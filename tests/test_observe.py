@@ -205,8 +205,8 @@ def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
     observer.snapshot_published(8, 50_000, 0.02, 30)
     assert seen.value("intent_trainer_state", state="learning") == 1
     assert seen.value("intent_trainer_state", state="standby") == 0
-    assert seen.value("intent_examples_learned_total", label="checkout") == 3
-    assert seen.value("intent_examples_learned_total", label="none") == 12
+    assert seen.value("intent_examples_learned_total") == 15
+    assert seen.value("intent_checkouts_learned_total") == 3
     assert seen.value("intent_examples_repeated_total") == 2
     assert seen.value("intent_examples_held") == 0
     assert seen.value("intent_trainer_cold") == 0
