@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ _STOP_S_MAX: Final = 8.0
 _QUIET_LOGGERS: Final = ("aiokafka", "kafka", "faust", "mode", "aiohttp.access")
 
 
-class _Boot(faust.App.BootStrategy):  # type: ignore[misc]
+class _Boot(faust.App.BootStrategy):
     """Faust's own Kafka consumer stays off: without agents it would still join a group and create a leader topic."""
 
     enable_kafka = False
@@ -36,14 +36,23 @@ class _Boot(faust.App.BootStrategy):  # type: ignore[misc]
     enable_web = False
 
 
-class _App(faust.App):  # type: ignore[misc]
+class _App(faust.App):
     BootStrategy = _Boot
+    #: started with the application and stopped with it; Faust's own decorator only takes classes
+    deployed: Sequence[Service] = ()
+
+    async def on_started_init_extra_services(self) -> None:
+        await super().on_started_init_extra_services()
+        for service in self.deployed:
+            await self.add_runtime_dependency(service)
 
 
-class Supervised(Service):  # type: ignore[misc]
+class Supervised(Service):
     """Runs one of our loops as a Faust service. A loop that ends by itself is a crash: it takes the worker down."""
 
-    def __init__(self, label: str, run: Callable[[], Awaitable[None]], stop: Callable[[], None], **options: Any) -> None:
+    def __init__(
+        self, label: str, run: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._label = label
         self._run_loop, self._stop_loop = run, stop
@@ -51,9 +60,9 @@ class Supervised(Service):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         """Begin."""
-        self._task = asyncio.ensure_future(self._run_loop())  # type: ignore[arg-type]
+        self._task = asyncio.create_task(self._run_loop())
 
-    @Service.task  # type: ignore[untyped-decorator]
+    @Service.task
     async def _watch(self) -> None:
         assert self._task is not None
         await asyncio.wait({self._task})
@@ -124,8 +133,7 @@ def create_app(
         deployment.web = WebServer(settings, registry, health)
         services.append(deployment.web)
     services.extend(build(deployment) for build in extra_services)
-    for service in services:
-        app.service(_instance(service))
+    app.deployed = services
     return deployment
 
 
@@ -164,6 +172,9 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("stream_app").setLevel(settings.log_level.upper())
+    # Services log their own life under their module's name; our events say the same in our words.
+    logging.getLogger("stream_app.bootstrap").setLevel(logging.ERROR)
+    logging.getLogger("stream_app.web.server").setLevel(logging.ERROR)
     for name in _QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiokafka" else logging.WARNING)
 
@@ -171,12 +182,15 @@ def configure_logging(settings: Settings) -> None:
 def warn_of_development_key(settings: Settings) -> None:
     """Say aloud that snapshots are signed with a key that everybody knows."""
     host = settings.kafka_bootstrap.rpartition(":")[0]
-    local = all(part.rpartition(":")[0].strip() in ("127.0.0.1", "localhost", "[::1]") for part in
-                settings.kafka_bootstrap.split(","))
+    local = all(
+        part.rpartition(":")[0].strip() in ("127.0.0.1", "localhost", "[::1]")
+        for part in settings.kafka_bootstrap.split(",")
+    )
     if settings.snapshot_key.get_secret_value() == DEVELOPMENT_KEY and not local:
         logging.getLogger("stream_app").warning(
             "event=development_key kafka=%s hint='set STREAM_APP_SNAPSHOT_KEY: anyone who can write to the topic can "
-            "replace the model'", host
+            "replace the model'",
+            host,
         )
 
 
@@ -184,8 +198,3 @@ def _trainer_ready(trainer: Trainer) -> tuple[bool, str]:
     if time.monotonic() - trainer.progress > STUCK_S:
         return False, f"{trainer.state}: no progress for {STUCK_S:g} s"
     return trainer.state in ("learning", "standby"), trainer.state
-
-
-def _instance(service: Service) -> Any:
-    """Faust registers service classes and instances alike, but its decorator only knows classes; give it a factory."""
-    return service

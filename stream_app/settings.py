@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         le=300_000,
         reason="a worker silent for this long loses its partitions to the others",
     )
+    check_crcs: bool = _field(
+        True,
+        unit="yes or no",
+        reason="verify the checksums of what is read; off only for the embedded Kafka, whose commit markers carry none",
+    )
     # Redis
     redis_url: SecretStr = _field(
         SecretStr("redis://127.0.0.1:6379/0"),

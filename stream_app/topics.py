@@ -1,4 +1,4 @@
-"""The topics: names, shapes, reasons. `topics create|check` and every loop read this list; nothing else names a topic."""
+"""The topics: names, shapes, reasons. `topics create|check` and every loop read this list; nothing else names one."""
 
 from __future__ import annotations
 

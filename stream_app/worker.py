@@ -1,13 +1,14 @@
 """The worker: joins the group, and runs a `Partition` for each partition it is given.
 
-aiokafka swallows what a rebalance listener raises and sends no heartbeats while it runs, so the listener only starts and
-stops partitions; what may be scored is decided by each partition's own state. Events and labels are assigned together:
-the range assignor gives equal partitions of equally many to the same member.
+aiokafka swallows what a rebalance listener raises and sends no heartbeats while it runs, so the listener only starts
+and stops partitions; what may be scored is decided by each partition's own state. Events and labels are assigned
+together: the range assignor gives equal partitions of equally many to the same member.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Final
@@ -49,7 +50,7 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
+class Worker(ConsumerRebalanceListener):
     """Scores the partitions that the group gives it, until stopped."""
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
@@ -189,8 +190,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         events, labels = (facts[settings.topic(name)] for name in (topics.EVENTS, topics.LABELS))
         if not events.exists or events.partitions != labels.partitions:
             raise UnusableError(
-                f"got {events.partitions} partitions of {events.name} and {labels.partitions} of {labels.name}, expected "
-                "the same count of both: run `stream-app topics check`"
+                f"got {events.partitions} partitions of {events.name} and {labels.partitions} of {labels.name}, "
+                "expected the same count of both: run `stream-app topics check`"
             )
         self._counts = (events.partitions, [events.topic_id or "", labels.topic_id or ""])
         self._view = RedisView(
@@ -207,6 +208,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=settings.group_id,
             client_id=f"{settings.group_id}-worker",
             enable_auto_commit=False,
+            check_crcs=settings.check_crcs,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             partition_assignment_strategy=[RangePartitionAssignor],
@@ -234,19 +236,15 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             idle = [place for place in self._consumer.assignment() if place in self._consumer.paused()]
             if idle:
                 await kafka_call("staying in the group", self._consumer.getmany(*idle, timeout_ms=0))
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
-            except TimeoutError:
-                continue
 
     async def _close(self) -> None:
         if self._consumer is not None:
             await stop_quietly(self._consumer)
         await self._producer.close()
         if self._admin is not None:
-            try:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await asyncio.wait_for(self._admin.close(), 5.0)
-            except (KafkaError, OSError, TimeoutError):
-                pass
         if self._view is not None:
             await self._view.close()

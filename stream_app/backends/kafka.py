@@ -218,6 +218,7 @@ class KafkaPartitionLog:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             enable_auto_commit=False,
+            check_crcs=self._settings.check_crcs,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
@@ -236,7 +237,7 @@ class KafkaPartitionLog:
                 elif time.monotonic() - progress > RESTORE_PROGRESS_S_MAX:
                     raise LogError(f"restoring: no progress for {RESTORE_PROGRESS_S_MAX:g} s before offset {end}")
                 for records in found.values():
-                    yield [(record.key.decode(), record.value) for record in records if record.offset < end]
+                    yield [(record.key.decode(), record.value) for record in records if record.key and record.offset < end]
         finally:
             await stop_quietly(consumer)
 

@@ -190,5 +190,3 @@ class MemoryView:
     def _check(self) -> None:
         if self.down:
             raise ViewError("the memory view is down")
-
-

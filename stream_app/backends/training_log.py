@@ -15,7 +15,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from stream_app import topics
-from stream_app.backends.kafka import FETCH_BYTES_MAX, stop_quietly, all_acknowledged, kafka_call
+from stream_app.backends.kafka import FETCH_BYTES_MAX, all_acknowledged, kafka_call, stop_quietly
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
@@ -38,6 +38,7 @@ class SnapshotTail:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             enable_auto_commit=False,
+            check_crcs=self._settings.check_crcs,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
@@ -62,9 +63,7 @@ class SnapshotTail:
         assert self._consumer is not None
         found = await kafka_call("following the snapshots", self._consumer.getmany(timeout_ms=timeout_ms))
         return [
-            (record.key, record.value, signature_of(record.headers))
-            for records in found.values()
-            for record in records
+            (record.key, record.value, signature_of(record.headers)) for records in found.values() for record in records
         ]
 
     async def stop(self) -> None:
@@ -137,6 +136,7 @@ class ExampleLog:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             enable_auto_commit=False,
+            check_crcs=self._settings.check_crcs,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
@@ -168,7 +168,7 @@ class ExampleLog:
             await stop_quietly(consumer)
 
 
-class TrainerElection(ConsumerRebalanceListener):  # type: ignore[misc]
+class TrainerElection(ConsumerRebalanceListener):
     """Whether this process is the one that may learn."""
 
     def __init__(self, settings: Settings, model: str) -> None:
@@ -195,6 +195,7 @@ class TrainerElection(ConsumerRebalanceListener):  # type: ignore[misc]
             bootstrap_servers=self._settings.kafka_bootstrap,
             group_id=self._group,
             enable_auto_commit=False,
+            check_crcs=self._settings.check_crcs,
             auto_offset_reset="latest",
             session_timeout_ms=self._settings.session_timeout_ms,
             heartbeat_interval_ms=max(100, self._settings.session_timeout_ms // 5),
@@ -226,5 +227,3 @@ class TrainerElection(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await stop_quietly(consumer)
-
-
