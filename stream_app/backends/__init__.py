@@ -1,0 +1,1 @@
+"""Kafka and Redis behind narrow protocols, their memory twins, and embedded servers."""

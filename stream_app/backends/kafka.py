@@ -237,7 +237,7 @@ class KafkaPartitionLog:
                 elif time.monotonic() - progress > RESTORE_PROGRESS_S_MAX:
                     raise LogError(f"restoring: no progress for {RESTORE_PROGRESS_S_MAX:g} s before offset {end}")
                 for records in found.values():
-                    yield [(record.key.decode(), record.value) for record in records if record.key and record.offset < end]
+                    yield [(str(record.key, "utf-8"), record.value) for record in records if record.offset < end]
         finally:
             await stop_quietly(consumer)
 
@@ -276,8 +276,8 @@ class KafkaPartitionLog:
     def _refuse_other_topics(self, position: Position) -> None:
         if position.partitions not in (0, self._partitions):
             raise UnusableError(
-                f"got {self._partitions} partitions, expected the {position.partitions} that the states were made with: "
-                "another count moves visitors to other partitions; start a new group id and topic prefix"
+                f"got {self._partitions} partitions, expected the {position.partitions} that the states were made "
+                "with: another count moves visitors to other partitions; start a new group id and topic prefix"
             )
         known = [topic_id for topic_id in position.topic_ids if topic_id]
         if known and any(self._topic_ids) and position.topic_ids != self._topic_ids:
@@ -310,6 +310,6 @@ def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
 async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     """Stop a client whose end no longer matters; a dead broker must not hold us up."""
     try:
-        await asyncio.wait_for(client.stop(), 5.0)
+        await asyncio.wait_for(client.stop(), 5.0)  # type: ignore[no-untyped-call]
     except (KafkaError, OSError, TimeoutError, AssertionError):
         return

@@ -64,7 +64,7 @@ class RedisView:
             for chunk in _chunks(visitors, KEYS_PER_CALL):
                 stored, *values = await self._redis.mget([f"{tag}:position", *(f"{tag}:v:{v}" for v in chunk)])
                 position = decode_position(stored)
-                blobs.extend(values)
+                blobs.extend(value if isinstance(value, bytes) else None for value in values)
         except (RedisError, OSError, TimeoutError) as error:
             raise ViewError(f"reading {len(visitors)} states: {error!r}") from error
         return position, blobs
@@ -122,11 +122,11 @@ class RedisView:
         """EVALSHA, loading the script where Redis does not have it (first use, restart, SCRIPT FLUSH)."""
         if self._sha:
             try:
-                return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return,misc]
+                return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
             except NoScriptError:
                 pass
         self._sha = await self._redis.script_load(self._script)
-        return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return,misc]
+        return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

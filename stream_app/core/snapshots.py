@@ -1,9 +1,9 @@
 """Snapshots: how a model travels from the trainer to the scorers, signed, as plain arrays.
 
-A snapshot is a small *head* (weights, moments, counts, offsets, version) and the prior entries that changed since the one
-before, each a record under its own key in a compacted topic, the head last. A reader stages entries until the head of
-their version arrives, then takes all of it: between two heads nothing of a half-written snapshot is seen. Each model name
-has keys of its own, so that several models share the topic.
+A snapshot is a small *head* (weights, moments, counts, offsets, version) and the prior entries that changed since the
+one before, each a record under its own key in a compacted topic, the head last. A reader stages entries until the head
+of their version arrives, then takes all of it: between two heads nothing of a half-written snapshot is seen. Each model
+name has keys of its own, so that several models share the topic.
 
 Every record carries HMAC-SHA256 over its key and value. MessagePack, no pickle: reading a snapshot runs no code.
 """
