@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -141,6 +142,7 @@ def run(deployment: Deployment) -> int:
     """Run until SIGTERM or Ctrl-C; the exit code: 0 when asked to stop, 1 after a crash."""
     settings = deployment.settings
     use_uvloop()
+    tune_garbage_collector()
     warn_of_development_key(settings)
     faust_worker = faust.Worker(
         deployment.app,
@@ -165,6 +167,16 @@ def use_uvloop() -> None:
     except ImportError:
         return
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+def tune_garbage_collector() -> None:
+    """Collect rarely: a batch makes tens of thousands of objects and no cycles, and walking them all costs a fifth.
+
+    What start-up made is set aside for good; a young collection comes after about ten batches, a full one rarely.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 def configure_logging(settings: Settings) -> None:

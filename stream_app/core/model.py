@@ -1,15 +1,17 @@
 """The models: River pipelines by name, and the one that serves and learns. The only file that knows River.
 
-Every model is the River pipeline `PurchasePriors | classifier`. Its input `x` holds the registered features by name and,
-under `keys`, `touched` and `label_time`, what the priors read. Served scores equal what a bare River loop over the same
-examples gives, number by number (`tests/parity`).
+Every model is the River pipeline `PurchasePriors | classifier`. Its input `x` holds the registered features by name
+and, under `keys`, `touched` and `label_time`, what the priors read. Served scores equal what a bare River loop over the
+same examples gives, number by number (`tests/parity`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -23,6 +25,9 @@ from stream_app.core.records import Example, Keys
 #: What a classifier sees, in order.
 INPUT_NAMES: Final[tuple[str, ...]] = (*FEATURE_NAMES, *PRIOR_NAMES)
 
+#: The features of an input, in order, whatever the order of its keys.
+_FEATURES_OF: Final = itemgetter(*FEATURE_NAMES)
+
 #: Served scores are rounded to six digits and kept off 0 and 1: short in JSON, finite in log-loss.
 SCORE_MIN: Final = 1e-6
 
@@ -30,12 +35,19 @@ SCORE_MIN: Final = 1e-6
 _ROWS_ONE_BY_ONE: Final = 8
 
 
-class PurchasePriors(base.SupervisedTransformer):  # type: ignore[misc]
-    """Adds the learned priors to the features. River transforms before it learns, so no example sees its own label."""
+class PurchasePriors(base.Transformer):
+    """Adds the learned priors to the features. River transforms before it learns, so no example sees its own label.
+
+    Not a `base.SupervisedTransformer`: River 0.26's pipelines do not take one for a transformer.
+    """
 
     def __init__(self, base_rate: float) -> None:
         self.base_rate = base_rate
         self.table = PriorTable(base_rate)
+
+    @property
+    def _supervised(self) -> bool:
+        return True
 
     def learn_one(self, x: dict[str, Any], y: bool) -> None:
         """Count the episode that this example closes; other examples carry no `touched` and change nothing."""
@@ -44,9 +56,7 @@ class PurchasePriors(base.SupervisedTransformer):  # type: ignore[misc]
 
     def transform_one(self, x: dict[str, Any]) -> dict[str, float]:
         """The features and the priors, in the order of `INPUT_NAMES`."""
-        out = {name: x[name] for name in FEATURE_NAMES}
-        out.update(zip(PRIOR_NAMES, self.table.values(x["keys"]), strict=True))
-        return out
+        return dict(zip(INPUT_NAMES, (*_FEATURES_OF(x), *self.table.values(x["keys"])), strict=True))
 
     def transform_many(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803 River's name
         """As `transform_one`, for a frame of the feature columns and a `keys` column."""
@@ -54,7 +64,7 @@ class PurchasePriors(base.SupervisedTransformer):  # type: ignore[misc]
         return pd.DataFrame(np.hstack((X[list(FEATURE_NAMES)].to_numpy(), values)), columns=list(INPUT_NAMES))
 
 
-class NewtonLogisticRegression(base.MiniBatchClassifier):  # type: ignore[misc]
+class NewtonLogisticRegression(base.MiniBatchClassifier):
     """`newton.NewtonLogistic` as a River classifier. The input names are fixed by the first example."""
 
     def __init__(self, base_rate: float = 0.5, width: int = len(INPUT_NAMES)) -> None:
@@ -209,8 +219,7 @@ class IntentModel:
 
 def river_input(example: Example) -> dict[str, Any]:
     """The `x` of an example, as any River loop over the same records would build it."""
-    values = example.features
-    x: dict[str, Any] = {name: getattr(values, name) for name in FEATURE_NAMES}
+    x: dict[str, Any] = dict(zip(FEATURE_NAMES, msgspec.structs.astuple(example.features), strict=True))
     x["keys"] = example.keys
     x["touched"] = example.touched
     x["label_time"] = example.label_time

@@ -28,6 +28,9 @@ Z_MAX: Final = 5.0
 #: Floor of p(1 − p): a confident mistake would otherwise take a step without bound.
 R_MIN: Final = 1e-4
 
+#: Variance below which an input counts as constant: features are multiples of 1e-4, so real ones vary by more.
+VARIANCE_MIN: Final = 1e-12
+
 #: Examples before the running moments are trusted; until then inputs count as 0.
 _MOMENTS_MIN: Final = 2
 
@@ -46,6 +49,10 @@ class NewtonLogistic:
         # The bias starts at an assumed base rate, not at a known one.
         self.covariance[-1, -1] = 1.0
         self._scale: Vector = np.zeros(width)
+        self._z: Vector = np.ones(width + 1)
+        self._centred: Vector = np.empty(width)
+        self._buffer: Vector = np.empty(width)
+        self._outer: Vector = np.empty((width + 1, width + 1))
 
     def predict_many(self, x: Vector) -> Vector:
         """Probabilities, shape (N,), of inputs of shape (N, width). A row's value does not depend on the others."""
@@ -57,19 +64,27 @@ class NewtonLogistic:
 
     def learn(self, x: Vector, label: int, weight: float = 1.0) -> None:
         """Learn one example: inputs of shape (width,), label 0 or 1, sample weight > 0. Input must be finite."""
+        # In place and into buffers throughout: at this size NumPy's own cost is in making arrays, not in the sums.
         self.count += 1
-        delta = x - self.mean
-        self.mean += delta / self.count
-        self.m2 += delta * (x - self.mean)
+        z, centred, buffer = self._z, self._centred, self._buffer
+        np.subtract(x, self.mean, out=centred)
+        np.divide(centred, self.count, out=buffer)
+        self.mean += buffer
+        np.subtract(x, self.mean, out=buffer)
+        centred *= buffer
+        self.m2 += centred
         self._rescale()
-        z = np.ones(self.width + 1)
-        np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:-1])
-        p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, float(z @ self.weights)))))
+        buffer *= self._scale
+        np.minimum(buffer, Z_MAX, out=buffer)
+        np.maximum(buffer, -Z_MAX, out=z[:-1])
+        p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, float(z.dot(self.weights))))))
         r = max(p * (1.0 - p), R_MIN)
-        pz = self.covariance @ z
-        gain = pz / (1.0 / (weight * r) + float(z @ pz))
-        self.covariance -= np.outer(gain, pz)
-        self.weights += gain * ((label - p) / r)
+        pz = self.covariance.dot(z)
+        gain = pz / (1.0 / (weight * r) + float(z.dot(pz)))
+        np.multiply(gain[:, None], pz, out=self._outer)
+        self.covariance -= self._outer
+        gain *= (label - p) / r
+        self.weights += gain
 
     def export(self) -> dict[str, Any]:
         """Everything that predicting and learning need, as plain arrays."""
@@ -108,8 +123,11 @@ class NewtonLogistic:
         self._rescale()
 
     def _rescale(self) -> None:
-        if self.count >= _MOMENTS_MIN:
-            variance = self.m2 / self.count
-            # An input that has not varied yet says nothing.
-            with np.errstate(divide="ignore"):
-                self._scale = np.where(variance > 1e-12, 1.0 / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
+        if self.count < _MOMENTS_MIN:
+            return
+        scale = self._scale
+        np.divide(self.m2, self.count, out=scale)
+        # An input that has not varied yet says nothing: an infinite deviation makes its z-score 0.
+        scale[scale <= VARIANCE_MIN] = np.inf
+        np.sqrt(scale, out=scale)
+        np.reciprocal(scale, out=scale)

@@ -1,0 +1,184 @@
+"""Events per second of one worker and one trainer through a real broker and a real Redis, watched from outside.
+
+    python benchmarks/throughput.py [--events N] [--rounds R] [--json]
+
+The topic is filled first; then worker and trainer start as processes of their own and the clock runs from the first score
+seen on `intent.scores.v1` to the last. Beside it, in the same round, the floor: a raw aiokafka copy loop of the same
+records (no decoding, no state, no model), so that the ratio means something on a noisy machine. CPU is what the worker
+process used, per event. Nothing here asserts a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from producers.sink import KafkaSink
+from producers.synthetic.shop import Shop
+from stream_app import admin, topics
+from stream_app.core.events import Event
+from stream_app.settings import Settings, load
+from tests.support.servers import RealKafka, RealRedis
+
+EVENTS = 200_000
+ROUNDS = 3
+
+
+async def fill(settings: Settings, events: int, seed: int) -> None:
+    await admin.create_topics(settings)
+    start_ms = int(time.time() * 1000) - 30 * 24 * 3600 * 1000
+    sent = 0
+    async with KafkaSink(settings.kafka_bootstrap, topic_prefix=settings.topic_prefix) as sink:
+        for fact in Shop(seed=seed, start_ms=start_ms, sessions_per_hour=20_000.0):
+            if isinstance(fact, Event):
+                await sink.send_event(fact)
+                sent += 1
+                if sent == events:
+                    break
+        await sink.flush()
+
+
+async def watch(settings: Settings, topic: str, events: int, processes: list[subprocess.Popen[bytes]]) -> float:
+    """Seconds from the first record seen on the topic to the last of `events`."""
+    places = [TopicPartition(settings.topic(topic), p) for p in range(settings.topic_partitions)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign(places)
+    first = 0.0
+    try:
+        while True:
+            # Only the end offsets are read: a watcher that fetched every record would compete for the two cores.
+            done = sum((await consumer.end_offsets(places)).values())
+            now = time.perf_counter()
+            if done and not first:
+                first, base = now, done
+            if done >= events:
+                return (now - first) * events / max(1, events - base)
+            for process in processes:
+                if process.poll() is not None:
+                    raise SystemExit(f"a process ended with {process.returncode}")
+            await asyncio.sleep(0.02)
+    finally:
+        await consumer.stop()
+
+
+async def copy_loop(settings: Settings, events: int) -> tuple[float, float]:
+    """The floor: read each record and write it to another topic, in batches; seconds and CPU seconds."""
+    source, target = settings.topic(topics.EVENTS), settings.topic(topics.SCORES)
+    places = [TopicPartition(source, p) for p in range(settings.topic_partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap, acks="all", max_batch_size=900_000, compression_type="lz4"
+    )
+    await consumer.start()
+    await producer.start()
+    consumer.assign(places)
+    started, cpu, done = time.perf_counter(), time.process_time(), 0
+    try:
+        while done < events:
+            sent = []
+            for place, records in (await consumer.getmany(timeout_ms=200, max_records=4000)).items():
+                batch = producer.create_batch()
+                for record in records:
+                    if batch.append(key=record.key, value=record.value, timestamp=record.timestamp) is None:
+                        sent.append(await producer.send_batch(batch, target, partition=place.partition))
+                        batch = producer.create_batch()
+                        batch.append(key=record.key, value=record.value, timestamp=record.timestamp)
+                if batch.record_count():
+                    sent.append(await producer.send_batch(batch, target, partition=place.partition))
+                done += len(records)
+            await asyncio.gather(*sent)
+        return time.perf_counter() - started, time.process_time() - cpu
+    finally:
+        await consumer.stop()
+        await producer.stop()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def start(verb: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "stream_app", verb, "--web-port", "0", "--log-level", "warning"]
+    environment = {
+        **os.environ,
+        "STREAM_APP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "STREAM_APP_REDIS_URL": settings.redis_url.get_secret_value(),
+        "STREAM_APP_TOPIC_PREFIX": settings.topic_prefix,
+    }
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=Path(__file__).parents[1])
+
+
+async def one_round(bootstrap: str, redis_url: str, events: int, number: int, log: Path) -> dict[str, float]:
+    ours = load(flags={"kafka_bootstrap": bootstrap, "redis_url": redis_url, "topic_prefix": f"ours{number}."})
+    floor = load(flags={"kafka_bootstrap": bootstrap, "redis_url": redis_url, "topic_prefix": f"floor{number}."})
+    await fill(ours, events, seed=number)
+    await fill(floor, events, seed=number)
+    copied, copy_cpu = await copy_loop(floor, events)
+    trainer, worker = start("trainer", ours, log), start("worker", ours, log)
+    try:
+        seconds = await watch(ours, topics.SCORES, events, [trainer, worker])
+        cpu, peak = cpu_seconds(worker.pid), peak_mib(worker.pid)
+    finally:
+        for process in (worker, trainer):
+            process.send_signal(signal.SIGTERM)
+        codes = [process.wait(20) for process in (worker, trainer)]
+    if any(codes):
+        raise SystemExit(f"worker and trainer ended with {codes}; see {log}")
+    return {
+        "events_per_second": events / seconds,
+        "cpu_us_per_event": cpu / events * 1e6,
+        "peak_mib": peak,
+        "copy_events_per_second": events / copied,
+        "copy_cpu_us_per_event": copy_cpu / events * 1e6,
+        "share_of_copy": copied / seconds,
+    }
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, RealKafka() as kafka, RealRedis() as redis:
+        log = Path(directory) / "log"
+        rounds = []
+        for number in range(arguments.rounds):
+            try:
+                rounds.append(await one_round(kafka.bootstrap, redis.url, arguments.events, number, log))
+            except SystemExit:
+                sys.stderr.write(log.read_text() if log.exists() else "")
+                raise
+            if not arguments.json:
+                print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
+    medians = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
+    print(json.dumps({"events": arguments.events, "rounds": arguments.rounds, "median": medians}, indent=2))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
