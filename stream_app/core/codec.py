@@ -46,8 +46,8 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 #: Details travel in a dead letter's header and in log lines, and may quote what came in: longer ones are cut.
 DETAIL_LENGTH_MAX: Final = 500
 
-# msgspec says "Expected `str`, got `int`" for a type, and names the bound or the enumeration otherwise. Only the start is
-# read: the rest may quote the record.
+# msgspec says "Expected `str`, got `int`" for a type, and names the bound or the enumeration otherwise. Only the start
+# is read: the rest may quote the record.
 _MISSING_FIELD: Final = re.compile(r"Object missing required field ")
 _WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `")
 

@@ -25,18 +25,19 @@ class Position(msgspec.Struct, gc=False):
     """How far a partition has come. It is committed with the offsets and stored with the view.
 
     Offsets are the *next* to read. `seq` counts the partition's transactions: it moves for timer-only batches too.
-    `changelog_end` is the changelog offset after this position's own writes (−1 when not known). `example_n` is the next
-    ordinal at `events_offset`, `wall_time` when it was committed (ms).
+    `changelog_end` is the changelog offset after this position's own writes (−1 when not known),
+    `wall_time` when it was committed (ms).
+    `partitions` and `topic_ids` (of events and labels) tell a topic that was re-created or got more partitions.
     """
 
     seq: int = 0
     events_offset: int = 0
     labels_offset: int = 0
     watermark: Watermark = msgspec.field(default_factory=Watermark)
-    example_n: int = 0
     changelog_end: int = -1
     wall_time: int = 0
     partitions: int = 0
+    topic_ids: list[str] = []
     version: int = POSITION_VERSION
 
 

@@ -1,7 +1,8 @@
 """Outcomes: how scored events become examples.
 
-Each scored event waits in its episode's reservoir until the episode ends: in a purchase (y = 1), in a checkout told by a
-label (y = 1 for the events up to its time), or with the session (y = 0). The example carries the event's features and
+Each scored event waits in its episode's reservoir until the episode ends: in a purchase (y = 1), in a checkout told by
+a label (y = 1 for the events up to its time), or with the session (y = 0). A checkout told ahead of its events waits
+for the session's end, so that its events are sampled like all others. The example carries the event's features and
 score as they were served; nothing is recomputed, and a label never changes a feature. The reservoir keeps at most K
 events of an episode, those with the smallest hash of the event: a uniform sample that any replay repeats.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from stream_app.core.records import Keys, LabelSource, Touched
-from stream_app.core.state import Mark, Sample, Session, Visitor
+from stream_app.core.state import Sample, Session
 
 
 class Outcome(NamedTuple):
@@ -52,7 +53,8 @@ def resolve(
 ) -> list[Outcome]:
     """Take the samples up to event time `until` (all if None) out of the reservoir, as outcomes.
 
-    The last of them carries the keys the episode has touched since an earlier label of it.
+    The last of them carries the keys the episode has touched since an earlier label of it; when the session has gone on
+    past `until`, only those known by that last sample.
     """
     chosen = [s for s in session.samples if until is None or s.event_time <= until]
     if not chosen:
@@ -60,6 +62,11 @@ def resolve(
     weight = session.population / len(session.samples)
     items, categories, brands = list(session.items), list(session.categories), list(session.brands)
     last = chosen[-1]
+    if until is None or session.last <= until:
+        reached = [len(items), len(categories), len(brands), session.steps]
+    else:
+        reached = [last.items, last.categories, last.brands, last.steps]
+    touched = _touched(session, reached, items, categories, brands)
     outcomes = [
         Outcome(
             sample,
@@ -70,13 +77,13 @@ def resolve(
             weight,
             source,
             time,
-            _touched(session, items, categories, brands) if sample is last else None,
+            touched if sample is last else None,
         )
         for sample in chosen
     ]
     session.population -= round(weight * len(chosen))
-    session.samples = [s for s in session.samples if s not in chosen] if until is not None else []
-    session.touched = [len(items), len(categories), len(brands), session.steps]
+    session.samples = [s for s in session.samples if s.event_time > until] if until is not None else []
+    session.touched = [*map(max, session.touched[:3], reached[:3]), session.touched[3] | reached[3]]
     return outcomes
 
 
@@ -95,24 +102,20 @@ def sample_keys(sample: Sample, session: Session, items: list[str], categories: 
     )
 
 
-def _touched(session: Session, items: list[str], categories: list[str], brands: list[str]) -> Touched | None:
-    seen_items, seen_categories, seen_brands, seen_steps = session.touched
-    fresh = session.steps & ~seen_steps
-    if not fresh and len(items) == seen_items and len(categories) == seen_categories:
+def _touched(
+    session: Session, reached: list[int], items: list[str], categories: list[str], brands: list[str]
+) -> Touched | None:
+    fresh_items = items[session.touched[0] : reached[0]]
+    fresh_categories = categories[session.touched[1] : reached[1]]
+    fresh_brands = brands[session.touched[2] : reached[2]]
+    fresh_steps = reached[3] & ~session.touched[3]
+    if not (fresh_items or fresh_categories or fresh_brands or fresh_steps):
         return None
     return Touched(
-        items[seen_items:],
-        categories[seen_categories:],
-        brands[seen_brands:],
-        [step for step in range(fresh.bit_length()) if fresh >> step & 1],
+        fresh_items,
+        fresh_categories,
+        fresh_brands,
+        [step for step in range(fresh_steps.bit_length()) if fresh_steps >> step & 1],
         session.source,
         session.country,
     )
-
-
-def find_mark(visitor: Visitor, session: Session, event_time: int, *, gap_ms: int) -> Mark | None:
-    """A checkout told ahead of this event that the event led to, or None."""
-    for mark in visitor.marks:
-        if event_time <= mark.time <= session.last + gap_ms and mark.session_id in (None, session.given_id):
-            return mark
-    return None

@@ -8,8 +8,8 @@ Counts decay with a half-life of 14 days of event time. They are kept in *forwar
 a session at time t adds 2^((t − landmark) / half-life), and readers multiply by one common factor. No entry has to be
 touched to grow old, out-of-order labels need no care, and a snapshot contains only the entries that changed.
 
-Only matured outcomes enter, once per episode (`records.Touched`), and a model transforms an example before it learns it:
-an example never sees its own label.
+Only matured outcomes enter, once per episode (`records.Touched`), and a model transforms an example before it learns
+it: an example never sees its own label.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class PriorTable:
         self._memo.clear()
 
     def _factor(self) -> float:
-        return 2.0 ** ((self.landmark - self.newest) / HALF_LIFE_MS)
+        return math.exp2((self.landmark - self.newest) / HALF_LIFE_MS)
 
     def _rate_logit(self, kind: str, key: str | None, category: str | None) -> float:
         if key is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from zlib import crc32
 
 import msgspec
@@ -37,8 +37,14 @@ from stream_app.core.watermark import UNKNOWN, Watermark
 DUE_VISITORS_MAX: Final = 2_000
 
 _PURCHASE: Final = GROUP_CODE["purchase"]
+#: The kinds of an example's position, see `records.Example`.
+_BY_LABEL: Final = 0
+_BY_EVENT: Final = 1
+_BY_CLOCK: Final = 2
 # Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
 _MIX: Final = 2_654_435_761
+#: Outcomes of one visitor from one trigger: at most four sessions of 64 samples. 32 + 16 bits fit JSON's exact 53.
+_ORDINAL_BITS: Final = 16
 
 
 class Record(Protocol):
@@ -91,9 +97,14 @@ class Plan:
     #: watermark time after each event, never falling, and the state after the last
     watermarks: list[int] = field(default_factory=list)
     watermark: Watermark = field(default_factory=Watermark)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    rejected_labels: list[DeadLetter] = field(default_factory=list)
+    rejected_events: list[DeadLetter] = field(default_factory=list)
+    #: visitors to look at because something of them may be over at `due_until`, the watermark time unless `more_due`
     due: list[str] = field(default_factory=list)
+    due_until: int = UNKNOWN
     more_due: bool = False
+    #: the blobs at hand of those the batch needs; nothing that is loaded can push them out
+    blobs: dict[str, bytes | None] = field(default_factory=dict)
     #: visitors whose blob has to be loaded first
     missing: list[str] = field(default_factory=list)
     #: of those, visitors known to have an open session: not finding them means that the view has lost something
@@ -113,6 +124,14 @@ class _Row(NamedTuple):
     sample: state.Sample
     keys: Keys
     visitor: state.Visitor
+
+
+class _Resolved(NamedTuple):
+    """Outcomes of one visitor and what triggered them: a kind, and its offset or deadline; see `records.Example`."""
+
+    trigger: tuple[int, int]
+    visitor_id: str
+    outcomes: list[outcomes.Outcome]
 
 
 class PartitionProcessor:
@@ -151,7 +170,7 @@ class PartitionProcessor:
             plan.labels_offset = record.offset + 1
             label = codec.decode_label(record.value, record_time_ms=record.timestamp)
             if isinstance(label, Rejected):
-                plan.dead_letters.append(self._dead_letter(record, label))
+                plan.rejected_labels.append(self._dead_letter(record, label))
             else:
                 plan.labels.append((record.offset, label))
                 needed[label.visitor_id] = None
@@ -161,7 +180,7 @@ class PartitionProcessor:
         for record in events:
             event = decode_event(record.value, record_time_ms=record.timestamp)
             if isinstance(event, Rejected):
-                plan.dead_letters.append(self._dead_letter(record, event))
+                plan.rejected_events.append(self._dead_letter(record, event))
                 continue
             plan.events.append((record.offset, event))
             watermark.observe(event.event_time, event.visitor_id, gap_ms=gap_ms)  # type: ignore[arg-type]
@@ -170,11 +189,11 @@ class PartitionProcessor:
         if events:
             plan.events_offset = events[-1].offset + 1
         watermark.advance(idle_ms)
-        plan.due = self.schedule.due(watermark.time(grace_ms=grace_ms), DUE_VISITORS_MAX + 1)
-        plan.more_due = len(plan.due) > DUE_VISITORS_MAX
-        del plan.due[DUE_VISITORS_MAX:]
+        self._plan_due(plan)
         needed.update(dict.fromkeys(plan.due))
         plan.missing = self.cache.missing(needed)
+        absent = set(plan.missing)
+        plan.blobs = {visitor: self.cache.get(visitor) for visitor in needed if visitor not in absent}
         plan.expected = [visitor for visitor in plan.missing if visitor in self.schedule]
         return plan
 
@@ -197,7 +216,8 @@ class PartitionProcessor:
         StateVersionError
             If a blob was written by another version.
         """
-        self.cache.put(dict(loaded), keep=len(loaded))
+        self.cache.put(loaded)
+        plan.blobs.update(loaded)
         return _Batch(self, plan, scorer, now_ms).run()
 
     def committed(self, effects: Effects) -> None:
@@ -205,6 +225,19 @@ class PartitionProcessor:
         self.position = effects.position
         self.schedule.update(effects.deadlines)
         self.cache.put(effects.states)
+
+    def _plan_due(self, plan: Plan) -> None:
+        until = plan.watermark.time(grace_ms=self.rules.grace_ms)
+        due = self.schedule.due(until, DUE_VISITORS_MAX + 1)
+        plan.more_due = len(due) > DUE_VISITORS_MAX
+        if plan.more_due:
+            # Whole deadlines only, so that the positions of what the clock ends grow from batch to batch.
+            first, last = self.schedule.get(due[0]), self.schedule.get(due[-1])
+            assert first is not None
+            assert last is not None
+            until = max(first, last - 1)
+            due = self.schedule.due(until, len(self.schedule))
+        plan.due, plan.due_until = due, until
 
     def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
         return DeadLetter(
@@ -225,20 +258,18 @@ class _Batch:
         self.changed: dict[str, state.Visitor] = {}
         self.rows: list[_Row] = []
         self.raw: list[tuple[float, ...]] = []
-        self.label_outcomes: list[tuple[int, list[outcomes.Outcome]]] = []
-        #: (trigger offset, deadline or event time, visitor) → outcomes, so that their order does not depend on batches
-        self.event_outcomes: list[tuple[tuple[int, int, str], list[outcomes.Outcome]]] = []
+        self.resolved: list[_Resolved] = []
         before = owner.position
         self.effects = Effects(
-            Position(
+            msgspec.structs.replace(
+                before,
                 seq=before.seq + 1,
                 events_offset=plan.events_offset,
                 labels_offset=plan.labels_offset,
                 watermark=plan.watermark,
                 wall_time=now_ms,
-                partitions=before.partitions,
             ),
-            dead_letters=plan.dead_letters,
+            dead_letters=[*plan.rejected_labels, *plan.rejected_events],
             more_due=plan.more_due,
         )
         self.offsets = [offset for offset, _ in plan.events]
@@ -248,17 +279,18 @@ class _Batch:
             self._label(offset, label)
         for index, (offset, event) in enumerate(self.plan.events):
             self._event(index, offset, event)
-        final = self.plan.watermark.time(grace_ms=self.rules.grace_ms)
-        for visitor_id in self.plan.due:
+        # Besides those that were due before, whoever opened a session in this batch that is over at its end.
+        for visitor_id in dict.fromkeys((*self.plan.due, *self.changed)):
             visitor = self._visitor(visitor_id)
-            self._close_due(visitor_id, visitor, final, len(self.offsets))
-            visitor.marks = [mark for mark in visitor.marks if mark.time + self.rules.gap_ms > final]
+            self._close_due(visitor_id, visitor, self.plan.due_until, len(self.offsets))
             self.changed[visitor_id] = visitor
         self._score()
         self._write_examples()
         self._write_states()
-        for letter in self.plan.dead_letters:
+        for letter in self.plan.rejected_events:
             self.effects.events["unknown", letter.reason] += 1
+        if self.plan.rejected_labels:
+            self.effects.labels["rejected"] += len(self.plan.rejected_labels)
         return self.effects
 
     # ---- one record -------------------------------------------------------------------------------------------------
@@ -277,18 +309,17 @@ class _Batch:
             return
         late = event_time + gap_ms <= self._watermark_before(index)
         self.effects.events[event.event_type, "late" if late else "scored"] += 1
-        if visitor.sessions:
-            self._close_due(visitor_id, visitor, self.plan.watermarks[index], index, event_time)
+        self._close_due(visitor_id, visitor, self.plan.watermarks[index], index, event_time)
         if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
             visitor.history = state.History()
         current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
         if current is not None and session.must_split(current, event_time):
-            self._close(visitor_id, visitor, current, (offset, event_time, visitor_id), event_time, "bound")
+            self._close(visitor_id, visitor, current, (_BY_EVENT, offset), event_time, "bound")
             current = None
         if current is None:
             if len(visitor.sessions) >= state.OPEN_SESSIONS_MAX:
                 oldest = min(visitor.sessions, key=lambda s: (s.last, s.session_id))
-                self._close(visitor_id, visitor, oldest, (offset, event_time, visitor_id), event_time, "bound")
+                self._close(visitor_id, visitor, oldest, (_BY_EVENT, offset), event_time, "bound")
             current = session.open_session(visitor, event, event_time)
             self.effects.sessions_opened += 1
         group = step_group(event.event_type, event.page_url)
@@ -318,14 +349,8 @@ class _Batch:
         self.rows.append(_Row(event, event_time, current.session_id, current.events, late, sample, keys, visitor))
         self.raw.append(step.raw)
         outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
-        if visitor.marks and group != _PURCHASE:
-            mark = outcomes.find_mark(visitor, current, event_time, gap_ms=gap_ms)
-            if mark is not None:
-                resolved = outcomes.resolve(
-                    current, visitor_id, label=1, source="label", time=mark.time, until=mark.time
-                )
-                session.remember_order(current, mark.order_id)
-                self.event_outcomes.append(((offset, event_time, visitor_id), resolved))
+        if current.last + gap_ms <= self.plan.watermarks[index]:
+            self._close(visitor_id, visitor, current, (_BY_EVENT, offset), current.last + gap_ms, "gap")
         visitor.events_offset = offset
         visitor.recent = [*visitor.recent[1 - state.RECENT_EVENTS_MAX :], fingerprint]
         self.changed[visitor_id] = visitor
@@ -342,7 +367,7 @@ class _Batch:
         same = session.is_same_checkout(current, event)
         if not same:
             resolved = outcomes.resolve(current, visitor_id, label=1, source="purchase", time=event_time)
-            self.event_outcomes.append(((offset, event_time, visitor_id), resolved))
+            self.resolved.append(_Resolved((_BY_EVENT, offset), visitor_id, resolved))
             session.start_episode(current, event_time)
             # The same order told by a label as well: the event has the say over what belongs to it.
             visitor.marks = [mark for mark in visitor.marks if not session.same_order(event, event_time, mark)]
@@ -356,6 +381,7 @@ class _Batch:
             self.effects.labels["replayed"] += 1
             return
         visitor.labels_offset = offset
+        session.drop_marks(visitor, self.owner.watermark_time, gap_ms=self.rules.gap_ms)
         self.changed[label.visitor_id] = visitor
         if label.kind != "checkout":
             waiting = [mark for mark in visitor.marks if mark.order_id != label.order_id]
@@ -376,9 +402,9 @@ class _Batch:
         if current is None:
             self.effects.labels["early"] += 1
             return
-        session.remember_order(current, label.order_id)
+        session.remember_order(current, session.order_of(label.order_id, time))
         resolved = outcomes.resolve(current, label.visitor_id, label=1, source="label", time=time, until=time)
-        self.label_outcomes.append((offset, resolved))
+        self.resolved.append(_Resolved((_BY_LABEL, offset), label.visitor_id, resolved))
         self.effects.labels["resolved" if resolved else "early"] += 1
 
     # ---- sessions that end ------------------------------------------------------------------------------------------
@@ -394,31 +420,36 @@ class _Batch:
             if deadline <= watermark:
                 over.append((self._passed_at(deadline, index), deadline, current))
             elif event_time is not None and deadline < event_time:
-                over.append((self.offsets[index], deadline, current))
+                over.append(((_BY_EVENT, self.offsets[index]), deadline, current))
         over.sort(key=lambda entry: (entry[0], entry[1], entry[2].session_id))
         for trigger, deadline, current in over:
-            self._close(visitor_id, visitor, current, (trigger, deadline, visitor_id), deadline, "gap")
+            self._close(visitor_id, visitor, current, trigger, deadline, "gap")
+        # With a session open the marks wait for the visitor's own next record: where a batch ends must not matter.
+        if visitor.marks and (event_time is not None or not visitor.sessions):
+            session.drop_marks(visitor, watermark, gap_ms=gap_ms)
 
-    def _passed_at(self, deadline: int, index: int) -> int:
-        """The offset of the event whose watermark first passed the deadline, at most the one at `index`."""
-        position = min(bisect_left(self.plan.watermarks, deadline), index)
-        if position < len(self.offsets):
-            return self.offsets[position]
-        return self.plan.events_offset - 1  # by the wall clock, after the last event
+    def _passed_at(self, deadline: int, index: int) -> tuple[int, int]:
+        """The event whose watermark first passed the deadline, at most the one at `index`; else the clock did."""
+        place = min(bisect_left(self.plan.watermarks, deadline), index)
+        return (_BY_EVENT, self.offsets[place]) if place < len(self.offsets) else (_BY_CLOCK, deadline)
 
     def _close(
         self,
         visitor_id: str,
         visitor: state.Visitor,
         current: state.Session,
-        trigger: tuple[int, int, str],
+        trigger: tuple[int, int],
         time: int,
-        reason: str,
+        reason: Literal["gap", "bound"],
     ) -> None:
+        told = session.own_marks(visitor, current, gap_ms=self.rules.gap_ms)
         visitor.sessions.remove(current)
+        visitor.marks = [mark for mark in visitor.marks if mark not in told]
+        for mark in told:
+            resolved = outcomes.resolve(current, visitor_id, label=1, source="label", time=mark.time, until=mark.time)
+            self.resolved.append(_Resolved(trigger, visitor_id, resolved))
         resolved = outcomes.resolve(current, visitor_id, label=0, source="session_end", time=time)
-        self.event_outcomes.append((trigger, resolved))
-        labelled = sum(1 for mark in visitor.marks if mark.order_id in current.orders)
+        self.resolved.append(_Resolved(trigger, visitor_id, resolved))
         self.effects.closed.append(
             (
                 visitor_id.encode(),
@@ -431,24 +462,17 @@ class _Batch:
                         duration_ms=current.last - current.start,
                         events=current.events,
                         purchases=current.purchases,
-                        labelled_checkouts=labelled,
+                        labelled_checkouts=len(told),
                         spend=current.spend,
                         source=current.source,
                         country=current.country,
-                        reason="bound" if reason == "bound" else "gap",
+                        reason=reason,
                     )
                 ),
             )
         )
         self.effects.sessions_closed += 1
-        history = visitor.history
-        history.sessions += 1
-        history.purchases += current.purchases
-        history.spend += current.spend
-        if current.last >= history.last_seen:
-            history.last_seen = current.last
-        if current.given_id is not None:
-            history.last_session_id, history.last_part = current.given_id, current.part
+        session.remember_finished(visitor.history, current)
         self.changed[visitor_id] = visitor
 
     # ---- what it comes to -------------------------------------------------------------------------------------------
@@ -513,19 +537,17 @@ class _Batch:
             )
 
     def _write_examples(self) -> None:
-        for offset, resolved in self.label_outcomes:
-            for n, outcome in enumerate(resolved):
-                self._write_example(outcome, (0, offset, n))
-        self.event_outcomes.sort(key=lambda entry: entry[0])
-        before = self.owner.position
-        last_offset, n = before.events_offset - 1, before.example_n
-        for (trigger, _, _), resolved in self.event_outcomes:
-            if trigger != last_offset:
-                last_offset, n = trigger, 0
+        # In an order, and with ordinals, that depend neither on where batches are cut nor on which other visitors'
+        # outcomes were already taken before a crash.
+        self.resolved.sort(key=lambda entry: (*entry.trigger, crc32(entry.visitor_id.encode()), entry.visitor_id))
+        place, n = None, 0
+        for trigger, visitor_id, resolved in self.resolved:
+            rank = crc32(visitor_id.encode())
+            if place != (trigger, rank):
+                place, n = (trigger, rank), 0
             for outcome in resolved:
-                self._write_example(outcome, (1, trigger, n))
+                self._write_example(outcome, (*trigger, rank << _ORDINAL_BITS | n))
                 n += 1
-        self.effects.position.example_n = n if last_offset == self.plan.events_offset - 1 else 0
 
     def _write_example(self, outcome: outcomes.Outcome, position: tuple[int, int, int]) -> None:
         sample = outcome.sample
@@ -561,18 +583,16 @@ class _Batch:
         schedule, gap_ms = self.owner.schedule, self.rules.gap_ms
         for visitor_id, visitor in self.changed.items():
             self.effects.states[visitor_id] = state.encode(visitor)
-            times = [current.last for current in visitor.sessions]
-            times += [mark.time for mark in visitor.marks]
             known = schedule.get(visitor_id)
-            deadline = min(times) + gap_ms if times else None
-            if visitor_id in due or known is None or (deadline is not None and deadline < known):
-                if deadline != known:
-                    self.effects.deadlines[visitor_id] = deadline
+            deadline = visitor.deadline(gap_ms)
+            earlier = deadline is not None and (known is None or deadline < known)
+            if earlier or (visitor_id in due and deadline != known):
+                self.effects.deadlines[visitor_id] = deadline
 
     def _visitor(self, visitor_id: str) -> state.Visitor:
         visitor = self.visitors.get(visitor_id)
         if visitor is None:
-            blob = self.owner.cache.get(visitor_id)
+            blob = self.plan.blobs[visitor_id]
             visitor = state.Visitor() if blob is None else state.decode(blob)
             self.visitors[visitor_id] = visitor
         return visitor

@@ -83,9 +83,10 @@ class ScoreRecord(msgspec.Struct, gc=False):
 class Example(msgspec.Struct, gc=False):
     """`training.examples.v1`: a scored event whose outcome is known. Features and score are as served.
 
-    `position` is what triggered it in its partition: `[0, label offset, n]` or `[1, event offset, n]`; within either kind
-    positions only grow, so a reader recognises a repetition. `weight` is the number of scored events the example stands
-    for (reservoir sampling). `touched` comes with the last example of an episode.
+    `position` is what triggered it in its partition: `[0, label offset, n]`, `[1, event offset, n]` or, when a session
+    ended by the clock alone, `[2, its deadline in ms, n]`. Within each kind positions only grow, so a reader recognises
+    a repetition; `n` depends on the visitor alone, not on who else was due. `weight` is the number of scored events the
+    example stands for (reservoir sampling). `touched` comes with the last example of an episode.
     """
 
     event_id: str

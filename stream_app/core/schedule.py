@@ -88,13 +88,12 @@ class BlobCache:
         self._blobs.move_to_end(visitor_id)
         return self._blobs[visitor_id]
 
-    def put(self, blobs: Mapping[str, bytes | None], *, keep: int = 0) -> None:
-        """Add or replace blobs, then drop the least recently used past the limit (never below `keep`)."""
+    def put(self, blobs: Mapping[str, bytes | None]) -> None:
+        """Add or replace blobs, then drop the least recently used past the limit."""
         for visitor, blob in blobs.items():
             self._blobs[visitor] = blob
             self._blobs.move_to_end(visitor)
-        limit = max(self._limit, keep)
-        while len(self._blobs) > limit:
+        while len(self._blobs) > self._limit:
             self._blobs.popitem(last=False)
 
     def clear(self) -> None:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from stream_app.core.events import CheckoutLabel, Event
 from stream_app.core.pages import GROUP_CODE, GROUPS
-from stream_app.core.state import ORDERS_MAX, TRACKED_KEYS_MAX, History, Mark, Session, Visitor
+from stream_app.core.state import ORDERS_MAX, PARTS_MAX, TRACKED_KEYS_MAX, History, Mark, Session, Visitor
 
 #: A session is split at this many events: no person makes them, and a bot's session would otherwise never end.
 SESSION_EVENTS_MAX: Final = 10_000
@@ -74,16 +74,10 @@ def must_split(session: Session, event_time: int) -> bool:
 
 def open_session(visitor: Visitor, event: Event, event_time: int) -> Session:
     """Start a session for the event. An id that returns after its session ended gets a part number: `id~2`."""
-    part = 1
-    if event.session_id is None:
-        session_id = f"{event.visitor_id}@{event_time}"
-    else:
-        history = visitor.history
-        if history.last_session_id == event.session_id:
-            part = history.last_part + 1
-        session_id = event.session_id if part == 1 else f"{event.session_id}~{part}"
+    base_id = event.session_id or f"{event.visitor_id}@{event_time}"
+    part = visitor.history.parts.get(base_id, 0) + 1
     session = Session(
-        session_id=session_id,
+        session_id=base_id if part == 1 else f"{base_id}~{part}",
         given_id=event.session_id,
         part=part,
         start=event_time,
@@ -98,29 +92,45 @@ def open_session(visitor: Visitor, event: Event, event_time: int) -> Session:
     return session
 
 
-def order_of(event: Event, event_time: int) -> str:
-    """The order id a purchase is remembered by; one without an id is known by its time."""
-    return event.order_id or f"@{event_time}"
+def remember_finished(history: History, session: Session) -> None:
+    """Add a session that is over to the visitor's history."""
+    history.sessions += 1
+    history.purchases += session.purchases
+    history.spend += session.spend
+    history.last_seen = max(history.last_seen, session.last)
+    base_id = session.session_id.removesuffix(f"~{session.part}") if session.part > 1 else session.session_id
+    history.parts.pop(base_id, None)
+    while len(history.parts) >= PARTS_MAX:
+        del history.parts[next(iter(history.parts))]
+    history.parts[base_id] = session.part
+
+
+def order_of(order_id: str | None, time: int) -> str:
+    """What a session remembers a checkout by: `#` and its order id, or without one `@` and its time."""
+    return f"#{order_id}" if order_id else f"@{time}"
 
 
 def is_same_checkout(session: Session, event: Event) -> bool:
     """Whether a purchase event is a further line of the checkout just made."""
     if session.purchases == 0 or session.episode_events > 0 or session.group_last != _PURCHASE:
         return False
-    return event.order_id is None or event.order_id in session.orders or session.orders[-1].startswith("@")
+    if not event.order_id or session.orders[-1].startswith("@"):
+        return True
+    return order_of(event.order_id, 0) in session.orders
 
 
 def same_order(event: Event, event_time: int, mark: Mark) -> bool:
     """Whether a purchase event is the order that a label told of before."""
-    if event.order_id is not None:
+    if event.order_id:
         return event.order_id == mark.order_id
     return abs(event_time - mark.time) <= ORDER_MATCH_MS
 
 
 def knows_order(session: Session, order_id: str, checkout_time: int) -> bool:
     """Whether a label's checkout was counted already, by its id or by a purchase event without one close by."""
+    order = order_of(order_id, checkout_time)
     for known in session.orders:
-        if known == order_id:
+        if known == order:
             return True
         if known.startswith("@") and abs(checkout_time - int(known[1:])) <= ORDER_MATCH_MS:
             return True
@@ -129,13 +139,42 @@ def knows_order(session: Session, order_id: str, checkout_time: int) -> bool:
 
 def find_labelled(visitor: Visitor, label: CheckoutLabel, checkout_time: int, *, gap_ms: int) -> Session | None:
     """The open session that a checkout label speaks of: the one of its id, or the newest that its time fits."""
-    best: Session | None = None
-    for session in visitor.sessions:
-        if label.session_id is not None and label.session_id not in (session.given_id, session.session_id):
-            continue
-        if session.start <= checkout_time <= session.last + gap_ms and (best is None or session.last > best.last):
-            best = session
-    return best
+    fitting = [s for s in visitor.sessions if fits(s, label.session_id, checkout_time, gap_ms=gap_ms)]
+    return max(fitting, key=lambda session: session.last, default=None)
+
+
+def fits(session: Session, session_id: str | None, checkout_time: int, *, gap_ms: int) -> bool:
+    """Whether a checkout told with this id (None: without one) and time can be this session's."""
+    if session_id is not None and session_id not in (session.given_id, session.session_id):
+        return False
+    return session.start <= checkout_time <= session.last + gap_ms
+
+
+def own_marks(visitor: Visitor, session: Session, *, gap_ms: int) -> list[Mark]:
+    """The checkouts told for this session, earliest first; one that another session counted is not its own."""
+    others = {order for other in visitor.sessions if other is not session for order in other.orders}
+    found = []
+    for mark in visitor.marks:
+        order = order_of(mark.order_id, mark.time)
+        if order in session.orders or (
+            order not in others and fits(session, mark.session_id, mark.time, gap_ms=gap_ms)
+        ):
+            found.append(mark)
+    return sorted(found, key=lambda mark: (mark.time, mark.offset))
+
+
+def drop_marks(visitor: Visitor, watermark: int, *, gap_ms: int) -> None:
+    """Forget the marks that no event can belong to any more; one that an open session may claim stays until it ends."""
+    visitor.marks = [
+        mark
+        for mark in visitor.marks
+        if mark.time + gap_ms > watermark
+        or any(
+            order_of(mark.order_id, mark.time) in session.orders
+            or fits(session, mark.session_id, mark.time, gap_ms=gap_ms)
+            for session in visitor.sessions
+        )
+    ]
 
 
 def start_episode(session: Session, event_time: int) -> None:
@@ -157,17 +196,17 @@ def start_episode(session: Session, event_time: int) -> None:
     session.population = 0
 
 
-def remember_order(session: Session, order_id: str) -> None:
-    """Keep the id among the last `ORDERS_MAX` of the session."""
-    if order_id not in session.orders:
-        session.orders = [*session.orders[1 - ORDERS_MAX :], order_id]
+def remember_order(session: Session, order: str) -> None:
+    """Keep what `order_of` gave among the last `ORDERS_MAX` of the session."""
+    if order not in session.orders:
+        session.orders = [*session.orders[1 - ORDERS_MAX :], order]
 
 
 def count_purchase(session: Session, event: Event, event_time: int, *, same_checkout: bool) -> None:
     """Book a purchase event into the session's own sums."""
     if not same_checkout:
         session.purchases += 1
-    remember_order(session, order_of(event, event_time))
+    remember_order(session, order_of(event.order_id, event_time))
     session.spend += (event.price or 0.0) * (1.0 if event.quantity is None else event.quantity)
 
 
@@ -322,8 +361,11 @@ def _raw(
         item_seen,
         returning,
         (history.purchases + _RATE_PURCHASES) / (history.sessions + _RATE_SESSIONS),
-        math.log(price * session.price_count / session.price_sum) if price > 0.0 and session.price_count else 0.0,
-        math.log(session.price_max / session.price_min) if session.price_count > 1 else 0.0,
+        # Differences of logarithms: the quotient of a denormal price and a large one is 0, and has none.
+        math.log(price) - math.log(session.price_sum / session.price_count)
+        if price > 0.0 and session.price_count
+        else 0.0,
+        math.log(session.price_max) - math.log(session.price_min) if session.price_count > 1 else 0.0,
         session.mobile,
         group,
         event_time,

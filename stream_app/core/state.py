@@ -18,7 +18,7 @@ import msgspec
 STATE_VERSION: Final = 1
 
 #: Distinct items, categories and brands tracked per episode. A person views a handful and the 99.9th percentile of the
-#: REES46 and RetailRocket sessions is below 60; a crawler views thousands, and past the bound they count but are not named.
+#: REES46 and RetailRocket sessions is below 60; a crawler views thousands: past the bound they count but are not named.
 TRACKED_KEYS_MAX: Final = 64
 
 #: Fingerprints of a visitor's last events, by which a repeated delivery is recognised. Producers repeat within one
@@ -28,11 +28,16 @@ RECENT_EVENTS_MAX: Final = 32
 #: Checkouts told ahead of their events, kept until the events arrive.
 MARKS_MAX: Final = 8
 
-#: Order ids whose checkout a session already counted, so that an order told twice (event and label) counts once.
+#: Checkouts a session already counted (see `session.order_of`): an order told twice (event and label) counts once.
 ORDERS_MAX: Final = 8
 
-#: Sessions of one visitor open at the same time (several devices or tabs); past it the oldest is closed.
-OPEN_SESSIONS_MAX: Final = 8
+#: Session ids of finished sessions remembered with their part number, so that an id that returns is told apart.
+#: Twice as many as can be open at once.
+PARTS_MAX: Final = 8
+
+#: Sessions of one visitor open at the same time (several devices or tabs); past it the oldest is closed. Ids have up to
+#: 1 kB in UTF-8, so a hostile session takes about 210 kB, and a blob must fit in a Kafka message (1 MB by default).
+OPEN_SESSIONS_MAX: Final = 4
 
 
 class StateVersionError(ValueError):
@@ -125,8 +130,8 @@ class History(msgspec.Struct, array_like=True, gc=False):
     purchases: int = 0
     spend: float = 0.0
     last_seen: int = 0
-    last_session_id: str | None = None
-    last_part: int = 0
+    #: session id without its part number → the last part; at most PARTS_MAX, the latest ones
+    parts: dict[str, int] = {}
 
 
 class Mark(msgspec.Struct, array_like=True, gc=False):
@@ -160,6 +165,12 @@ class Visitor(msgspec.Struct, array_like=True):
     recent: list[int] = []
     marks: list[Mark] = []
     last_score: LastScore | None = None
+
+    def deadline(self, gap_ms: int) -> int | None:
+        """The event time (ms) at which something of the visitor may be over; None if nothing is open."""
+        # Marks outlive the sessions that may claim them, and are looked at again when those end.
+        times = [session.last for session in self.sessions] or [mark.time for mark in self.marks]
+        return min(times) + gap_ms if times else None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Visitor)

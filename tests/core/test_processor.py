@@ -1,0 +1,570 @@
+"""One partition without its I/O: golden streams (records in, effects out), labels, time, and what bad input leaves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from stream_app.core import processor, state
+from stream_app.core.effects import Position, decode_position, encode_position
+from stream_app.core.features import FeatureValues
+from stream_app.core.records import Keys
+from tests.core.streams import DAY, GRACE, MINUTE, RULES, T0, Partition, Record, at, event, label
+
+
+def crowd(offset: int, minutes: float) -> list[Record]:
+    """Three events of three visitors at one time: enough for the watermark to believe it."""
+    return [event(offset + n, visitor, "page_view", minutes) for n, visitor in enumerate(("x", "y", "z"))]
+
+
+class CountingScorer:
+    """The n-th event scored gets n thousandths; its version is told with each."""
+
+    name, updates, cold = "counting", 5, False
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.scored = 0
+
+    def score_many(self, x: npt.NDArray[np.float64], keys: list[Keys]) -> npt.NDArray[np.float64]:
+        scores = np.arange(self.scored + 1, self.scored + len(x) + 1) / 1000
+        self.scored += len(x)
+        return scores
+
+
+# ---- golden streams -------------------------------------------------------------------------------------------------
+
+
+def test_a_checkout_ends_an_episode_and_what_follows_belongs_to_the_next() -> None:
+    # e0 view ─ e1 view ─ e2 add_to_cart ─ e3 purchase ─ e4 view ─ | gap: e0 … e2 bought; e3, e4 did not buy again
+    partition = Partition()
+    kinds = ["view_item", "view_item", "add_to_cart", "purchase", "view_item"]
+    stream = [event(n, "a", kind, n, item_id="i1", category="c") for n, kind in enumerate(kinds)]
+    partition.step(stream[:4])
+    bought = (1, "purchase")
+    assert partition.labels_of() == {"e0": bought, "e1": bought, "e2": bought}
+    assert {example["label_time"] for example in partition.examples} == {at(3)}
+    partition.step([stream[4], *crowd(5, 5), *crowd(8, 34)])
+    assert len(partition.examples) == 3  # the watermark is at 33, the deadline at 34
+    partition.step([event(11, "x", "page_view", 35)])
+    over = (0, "session_end")
+    assert partition.labels_of() == {"e0": bought, "e1": bought, "e2": bought, "e3": over, "e4": over}
+    (closed,) = partition.closed
+    assert (closed["events"], closed["purchases"], closed["start"], closed["end"]) == (5, 1, at(0), at(4))
+
+
+def test_examples_carry_features_score_and_version_exactly_as_served() -> None:
+    scorer = CountingScorer()
+    partition = Partition(scorer=scorer)
+    partition.step([event(0, "a", "view_item", 0, item_id="i1", brand="b"), event(1, "b", "search", 0)])
+    scorer.version = 2
+    partition.step([event(2, "a", "view_item", 1, item_id="i2", source="ads", country="DE")])
+    scorer.version = 3
+    partition.step([event(3, "a", "purchase", 2)])
+    served = {score["event_id"]: (score["score"], score["model_version"], score["cold"]) for score in partition.scores}
+    shown = {record["event_id"]: (record["features"], record["keys"]) for record in partition.features}
+    assert served["e0"] == (0.001, 1, False)
+    assert served["e2"] == (0.003, 2, False)
+    assert [example["event_id"] for example in partition.examples] == ["e0", "e2"]
+    for example in partition.examples:
+        assert (example["score"], example["model_version"], example["cold"]) == served[example["event_id"]]
+        assert (example["features"], example["keys"]) == shown[example["event_id"]]
+        assert (example["visitor_id"], example["session_id"]) == ("a", f"a@{T0}")
+    assert [example["events"] for example in partition.examples] == [1, 2]
+
+
+def test_a_score_record_says_all_that_a_subscriber_needs() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0, session_id="s", item_id="i")])
+    assert partition.scores == [
+        {
+            "event_id": "e0", "visitor_id": "a", "session_id": "s", "event_time": T0, "event_type": "view_item",
+            "events": 1, "score": 0.125, "band": "on_the_fence", "model": "constant", "model_version": 7,
+            "model_updates": 70, "cold": False, "late": False, "scored_at": T0,
+        }
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("score", "band"),
+    [(0.0799, "unlikely"), (0.08, "on_the_fence"), (0.2499, "on_the_fence"), (0.25, "likely"), (0.9, "likely")],
+)
+def test_a_band_begins_at_its_threshold(score: float, band: str) -> None:
+    class Says:
+        name, version, updates, cold = "says", 1, 1, False
+
+        def score_many(self, x: npt.NDArray[np.float64], keys: list[Keys]) -> npt.NDArray[np.float64]:
+            return np.full(len(x), score)
+
+    partition = Partition(scorer=Says())
+    effects = partition.step([event(0, "a", "view_item", 0)])
+    assert partition.scores[0]["band"] == band
+    assert effects.bands == {band: 1}
+
+
+def test_a_purchase_without_a_cart_labels_the_views_before_it() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "purchase", 1)])
+    assert partition.labels_of() == {"e0": (1, "purchase")}
+
+
+def test_a_purchase_as_the_first_event_has_nothing_to_label_and_is_scored() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "purchase", 0)])
+    assert partition.examples == []
+    assert partition.scores[0]["events"] == 1
+
+
+def test_lines_of_one_order_do_not_label_each_other_as_checkouts() -> None:
+    # view ─ purchase o1 ─ purchase o1 ─ view ─ | : the two lines and the last view did not lead to a checkout
+    partition = Partition()
+    stream = [("view_item", {}), ("purchase", {"order_id": "o1"}), ("purchase", {"order_id": "o1"}), ("view_item", {})]
+    partition.step([event(n, "a", kind, n, **fields) for n, (kind, fields) in enumerate(stream)])
+    partition.step([event(4, "a", "view_item", 100)])
+    assert partition.labels_of() == {
+        "e0": (1, "purchase"), "e1": (0, "session_end"), "e2": (0, "session_end"), "e3": (0, "session_end")
+    }  # fmt: skip
+    assert partition.closed[0]["purchases"] == 1
+
+
+def test_only_the_last_example_of_an_episode_tells_what_it_touched() -> None:
+    partition = Partition()
+    partition.step(
+        [
+            event(0, "a", "view_item", 0, item_id="i1", category="c1", brand="b1", source="ads", country="DE"),
+            event(1, "a", "view_item", 1, item_id="i2", category="c1"),
+            event(2, "a", "purchase", 2),
+        ]
+    )
+    first, last = partition.examples
+    assert first["touched"] is None
+    # Steps: viewing an item (code 3), on another item than before: 2 × 3 = 6.
+    assert last["touched"] == {
+        "items": ["i1", "i2"], "categories": ["c1"], "brands": ["b1"], "steps": [6], "source": "ads", "country": "DE"
+    }  # fmt: skip
+    assert last["keys"] == {
+        "item": "i2", "category": "c1", "source": "ads", "country": "DE", "step": 6, "items": ["i1", "i2"],
+        "categories": ["c1"], "brands": ["b1"],
+    }  # fmt: skip
+
+
+def test_a_long_episode_gives_as_many_examples_as_the_reservoir_and_their_weights_sum_to_all() -> None:
+    partition = Partition()
+    partition.step([event(n, "a", "view_item", n / 10) for n in range(100)])
+    partition.step([event(100, "a", "purchase", 11)])
+    assert len(partition.examples) == RULES.reservoir_size
+    assert sum(example["weight"] for example in partition.examples) == pytest.approx(100)
+    numbers = [example["events"] for example in partition.examples]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > 50  # a sample of all, not the first eight: one in 2⁸ such samples would miss
+
+
+# ---- duplicates, late events, dead letters --------------------------------------------------------------------------
+
+
+def test_a_repeated_event_gets_no_second_score_and_changes_nothing() -> None:
+    once, twice = Partition(), Partition()
+    stream = [event(0, "a", "view_item", 0), event(1, "a", "add_to_cart", 1)]
+    again = [record._replace(offset=record.offset + 2) for record in stream]
+    after = event(9, "a", "view_item", 2)
+    once.step([*stream, after])
+    effects = twice.step([*stream, *again, after])
+    assert twice.scores == once.scores
+    assert twice.states == once.states
+    assert effects.events["view_item", "duplicate"] == 1
+    assert effects.events["add_to_cart", "duplicate"] == 1
+    assert effects.position.events_offset == 10
+
+
+def test_one_id_for_different_events_is_a_careless_sender_and_no_repetition() -> None:
+    partition = Partition()
+    partition.step([event(n, "a", "view_item", n, event_id="constant") for n in range(3)])
+    assert len(partition.scores) == 3
+
+
+def test_a_repetition_is_recognised_for_as_many_events_as_are_remembered() -> None:
+    partition = Partition()
+    stream = [event(n, "a", "view_item", n / 10) for n in range(state.RECENT_EVENTS_MAX + 1)]
+    partition.step(stream)
+    outcome = [dict(partition.step([stream[n]._replace(offset=100 + m)]).events) for m, n in enumerate((1, 0))]
+    assert outcome == [{("view_item", "duplicate"): 1}, {("view_item", "scored"): 1}]
+
+
+def test_a_late_event_is_scored_said_to_be_late_and_its_session_ends_at_once() -> None:
+    # The watermark is at minute 99; an event of minute 10 was over at 40.
+    partition = Partition()
+    effects = partition.step([*crowd(0, 100), event(3, "a", "view_item", 10)])
+    assert [score["late"] for score in partition.scores] == [False, False, False, True]
+    assert effects.events["view_item", "late"] == 1
+    assert partition.labels_of() == {"e3": (0, "session_end")}
+    assert [closed["visitor_id"] for closed in partition.closed] == ["a"]
+
+
+def test_an_event_out_of_order_within_gap_and_grace_is_not_late() -> None:
+    partition = Partition()
+    partition.step([*crowd(0, 100), event(3, "a", "view_item", 100 - 31 + 0.001)])
+    assert [score["late"] for score in partition.scores] == [False] * 4
+
+
+def test_bad_records_become_dead_letters_with_their_bytes_and_the_others_go_on() -> None:
+    partition = Partition()
+    bad = Record("events", 1, T0, b"key", b"\xffnot json")
+    empty = Record("events", 2, T0, None, None)
+    bad_label = Record("labels", 5, T0, b"a", b"[]")
+    effects = partition.step([event(0, "a", "view_item", 0), bad, empty, event(3, "a", "view_item", 1)], [bad_label])
+    letters = [(d.topic, d.partition, d.offset, d.key, d.value, d.reason) for d in effects.dead_letters]
+    assert letters == [
+        ("labels", 3, 5, b"a", b"[]", "wrong_type"),
+        ("events", 3, 1, b"key", b"\xffnot json", "not_json"),
+        ("events", 3, 2, None, None, "empty_value"),
+    ]
+    assert [score["event_id"] for score in partition.scores] == ["e0", "e3"]
+    assert (effects.position.events_offset, effects.position.labels_offset) == (4, 6)
+    assert effects.events == {
+        ("view_item", "scored"): 2, ("unknown", "not_json"): 1, ("unknown", "empty_value"): 1
+    }  # fmt: skip
+    assert effects.labels == {"rejected": 1}
+
+
+def test_a_batch_of_dead_letters_alone_moves_the_position() -> None:
+    partition = Partition()
+    effects = partition.step([Record("events", 41, T0, None, b"x")])
+    assert effects.position.events_offset == 42
+    assert not effects.empty
+
+
+def test_a_timer_batch_with_nothing_due_is_empty() -> None:
+    partition = Partition()
+    partition.step(crowd(0, 0))
+    assert partition.compute([], [], idle_ms=5_000).empty
+
+
+# ---- labels topic ---------------------------------------------------------------------------------------------------
+
+
+def test_a_label_of_an_open_session_labels_the_events_up_to_its_time_and_no_later_one() -> None:
+    # e0 ─ e1 ─ label ─ e2
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "add_to_cart", 1), event(2, "a", "page_view", 3)])
+    effects = partition.step(labels=[label(0, "a", 2, "o1")])
+    assert effects.labels == {"resolved": 1}
+    assert partition.labels_of() == {"e0": (1, "label"), "e1": (1, "label")}
+    assert [example["position"][:2] for example in partition.examples] == [[0, 0], [0, 0]]
+    partition.step([event(3, "a", "page_view", 60)])
+    assert partition.labels_of()["e2"] == (0, "session_end")
+    assert partition.closed[0]["labelled_checkouts"] == 1
+
+
+def test_a_label_changes_no_feature() -> None:
+    stream = [event(n, "a", "view_item", n, item_id=f"i{n}") for n in range(4)]
+    plain, labelled = Partition(), Partition()
+    plain.step(stream)
+    labelled.step(stream[:2])
+    labelled.step(labels=[label(0, "a", 1.5, "o1")])
+    labelled.step(stream[2:])
+    assert labelled.features == plain.features
+
+
+def test_what_was_touched_after_a_labels_time_is_not_told_with_it() -> None:
+    # e0 i1 ─ label ─ e1 i2: the label comes after e1
+    partition = Partition()
+    partition.step(
+        [
+            event(0, "a", "view_item", 0, item_id="i1", category="c1"),
+            event(1, "a", "search", 2, item_id="i2", brand="b2"),
+        ]
+    )
+    partition.step(labels=[label(0, "a", 1, "o1")])
+    partition.step([event(2, "a", "page_view", 60)])
+    bought, left = [example["touched"] for example in partition.examples]
+    assert bought == {"items": ["i1"], "categories": ["c1"], "steps": [6]}
+    assert left == {"items": ["i2"], "brands": ["b2"], "steps": [2]}
+
+
+def test_a_brand_first_seen_after_a_label_is_told_with_the_next_outcome() -> None:
+    partition = Partition()
+    first = event(0, "a", "view_item", 0, item_id="i1")
+    second = event(1, "a", "view_item", 1, item_id="i1")
+    partition.step([first, second], [])
+    partition.step(labels=[label(0, "a", 1, "o1")])
+    partition.step([event(2, "a", "view_item", 2, item_id="i1", brand="b"), event(3, "a", "page_view", 60)])
+    assert partition.examples[-1]["event_id"] == "e2"
+    assert partition.examples[-1]["touched"] == {"brands": ["b"]}
+
+
+@pytest.mark.parametrize("order_id", ["o1", None])
+def test_a_label_of_a_purchase_that_was_seen_is_a_duplicate(order_id: str | None) -> None:
+    partition = Partition()
+    order = {} if order_id is None else {"order_id": order_id}
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "purchase", 1, **order), event(2, "a", "like", 2)])
+    assert partition.step(labels=[label(0, "a", 1.5, "o1")]).labels == {"duplicate": 1}
+    partition.step([event(3, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": (1, "purchase"), "e1": (0, "session_end"), "e2": (0, "session_end")}
+
+
+@pytest.mark.parametrize("order_id", ["o1", None])
+def test_a_purchase_of_an_order_that_was_told_ahead_is_one_checkout(order_id: str | None) -> None:
+    # e0 ─ label o1 (minute 1.5) arrives ─ e1 purchase o1 (minute 1) ─ e2 at minute 1.2, before the label's time
+    partition = Partition()
+    order = {} if order_id is None else {"order_id": order_id}
+    partition.step([event(0, "a", "view_item", 0)])
+    partition.step(labels=[label(0, "a", 1.5, "o1")])
+    partition.step([event(1, "a", "purchase", 1, **order), event(2, "a", "page_view", 1.2)])
+    partition.step([event(3, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": (1, "label"), "e1": (0, "session_end"), "e2": (0, "session_end")}
+    assert partition.closed[0]["purchases"] == 1
+
+
+def test_a_label_repeated_is_a_duplicate() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0)])
+    partition.step(labels=[label(0, "a", 1, "o1")])
+    assert partition.step(labels=[label(1, "a", 1, "o1")]).labels == {"duplicate": 1}
+
+
+def test_a_label_ahead_of_its_events_labels_them_as_one_sampled_episode() -> None:
+    # The label of minute 5 comes first; then 100 events of minutes 0 … 4.95, one of minute 6, then the end.
+    partition = Partition()
+    assert partition.step(labels=[label(0, "a", 5, "o1")]).labels == {"early": 1}
+    partition.step([event(n, "a", "view_item", n / 20, item_id="i") for n in range(100)])
+    partition.step([event(100, "a", "page_view", 6)])
+    assert partition.examples == []
+    partition.step([event(101, "a", "page_view", 60)])
+    assert len(partition.examples) <= RULES.reservoir_size
+    for example in partition.examples:
+        bought = example["event_time"] <= at(5)
+        assert (example["label"], example["label_source"]) == ((1, "label") if bought else (0, "session_end"))
+    assert partition.closed[0]["labelled_checkouts"] == 1
+    assert sum(example["touched"] is not None and example["label"] == 1 for example in partition.examples) == 1
+
+
+def test_labels_and_events_commute() -> None:
+    stream = [event(n, "a", "view_item", n, item_id=f"i{n}") for n in range(4)]
+    end = [event(9, "a", "page_view", 60)]
+    told = [label(0, "a", 1.5, "o1")]
+    early, late = Partition(), Partition()
+    early.step(labels=told)
+    early.step(stream)
+    early.step(end)
+    late.step(stream)
+    late.step(labels=told)
+    late.step(end)
+    assert early.labels_of() == late.labels_of()
+    assert early.closed == late.closed
+
+
+def test_an_early_label_of_another_session_id_labels_nothing() -> None:
+    partition = Partition()
+    partition.step(labels=[label(0, "a", 5, "o1", session_id="other")])
+    partition.step([event(0, "a", "view_item", 4, session_id="mine"), event(1, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": (0, "session_end")}
+
+
+def test_one_order_is_one_sessions() -> None:
+    # Two sessions at once; a label without a session id is the newest's, also when the other ends later.
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0, session_id="s1"), event(1, "a", "view_item", 1, session_id="s2")])
+    partition.step(labels=[label(0, "a", 2, "o1")])
+    partition.step([event(2, "a", "page_view", 100, session_id="s3")])
+    assert partition.labels_of() == {"e1": (1, "label"), "e0": (0, "session_end")}
+    told = {closed["session_id"]: closed["labelled_checkouts"] for closed in partition.closed}
+    assert told == {"s1": 0, "s2": 1}
+
+
+def test_a_label_with_a_session_id_is_that_sessions() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0, session_id="s1"), event(1, "a", "view_item", 1, session_id="s2")])
+    partition.step(labels=[label(0, "a", 2, "o1", session_id="s1")])
+    assert partition.labels_of() == {"e0": (1, "label")}
+
+
+def test_a_refund_takes_back_a_checkout_that_was_told_early() -> None:
+    partition = Partition()
+    partition.step(labels=[label(0, "a", 5, "o1")])
+    assert partition.step(labels=[label(1, "a", 6, "o1", kind="refund")]).labels == {"taken_back": 1}
+    partition.step([event(0, "a", "view_item", 4), event(1, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": (0, "session_end")}
+
+
+@pytest.mark.parametrize("kind", ["refund", "cancel"])
+def test_taking_back_an_unknown_order_is_counted_and_changes_no_outcome(kind: str) -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0)])
+    assert partition.step(labels=[label(0, "a", 1, "o9", kind=kind)]).labels == {kind: 1}
+    assert partition.examples == []
+
+
+def test_a_label_long_after_its_session_is_unmatched() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), *crowd(1, 200)])
+    partition.step(crowd(4, 201))
+    assert partition.step(labels=[label(0, "a", 1, "o1")]).labels == {"unmatched": 1}
+    assert partition.labels_of()["e0"] == (0, "session_end")
+
+
+def test_marks_that_nothing_claims_are_forgotten_when_their_time_has_passed() -> None:
+    partition = Partition()
+    partition.step(crowd(0, 0))
+    partition.step(labels=[label(0, "a", 5, "o1")])
+    assert len(partition.visitor("a").marks) == 1
+    partition.step(crowd(3, 28))
+    assert partition.visitor("a").marks != []
+    partition.step(crowd(6, 5 + 30 + 1))
+    assert partition.visitor("a").marks == []
+    assert "a" not in partition.deadlines
+
+
+def test_a_label_at_or_below_the_applied_offset_is_known() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0)])
+    partition.step(labels=[label(4, "a", 1, "o1")])
+    partition.processor.position = Position(events_offset=1, labels_offset=4)
+    assert partition.step(labels=[label(4, "a", 1, "o1")]).labels == {"replayed": 1}
+    assert len(partition.examples) == 1
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_over_exactly_when_the_watermark_reaches_its_deadline() -> None:
+    # a: minute 0, deadline 30. The watermark trails by 1 minute: 31 − 1 ms is not enough, 31 is.
+    for late_ms, closed in ((1, 0), (0, 1)):
+        partition = Partition()
+        partition.step([event(0, "a", "view_item", 0), *crowd(1, 29)])
+        partition.step([event(4, "x", "page_view", 31 - late_ms / MINUTE)])
+        assert len(partition.closed) == closed, late_ms
+        assert ("a" in partition.deadlines) == (not closed)
+
+
+def test_a_session_opened_and_over_in_one_batch_ends_in_it() -> None:
+    partition = Partition()
+    effects = partition.step([*crowd(0, 0), event(3, "a", "view_item", 0), *crowd(4, 25), *crowd(7, 50)])
+    assert [closed["visitor_id"] for closed in partition.closed] == ["a"]
+    # e7 (minute 50) is the first whose watermark, 49, has passed the deadline, 30.
+    assert [example["position"][:2] for example in partition.examples] == [[1, 7]]
+    assert effects.sessions_closed == 1
+
+
+def test_sessions_of_an_idle_partition_end_by_the_clock_in_the_order_of_their_deadlines() -> None:
+    partition = Partition()
+    partition.step(crowd(0, 0))
+    partition.step([event(3, "x", "page_view", 5)])
+    partition.step(idle_ms=30 * MINUTE)  # newest 5 → 35, watermark 34: y and z (30) are over, x (35) is not
+    assert sorted(closed["visitor_id"] for closed in partition.closed) == ["y", "z"]
+    partition.step(idle_ms=1 * MINUTE)
+    assert [closed["visitor_id"] for closed in partition.closed][2:] == ["x"]
+    assert [example["position"][:2] for example in partition.examples] == [
+        [2, at(30)], [2, at(30)], [2, at(35)], [2, at(35)]
+    ]  # fmt: skip
+
+
+def test_a_phone_that_lives_in_tomorrow_ends_nobodys_session() -> None:
+    partition = Partition()
+    partition.step([*crowd(0, 0), *[event(3 + n, "phone", "page_view", 600 + n) for n in range(10)]])
+    assert partition.closed == []
+    assert partition.processor.watermark_time == T0 - GRACE
+
+
+def test_more_due_visitors_than_fit_in_a_batch_end_in_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "DUE_VISITORS_MAX", 5)
+    partition = Partition()
+    # 30 visitors at minutes 0 … 29 and a later event of every third, so that their deadlines moved.
+    partition.step([event(n, f"v{n}", "view_item", n) for n in range(30)])
+    partition.step([event(30 + n, f"v{n}", "view_item", 29) for n in range(0, 30, 3)])
+    assert partition.step(idle_ms=DAY).more_due
+    assert len(partition.closed) == 30
+    positions = [tuple(example["position"]) for example in partition.examples if example["position"][0] == 2]
+    assert positions == sorted(set(positions))
+    assert len(partition.examples) == 40
+
+
+def test_many_visitors_with_one_deadline_end_together_though_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processor, "DUE_VISITORS_MAX", 3)
+    partition = Partition()
+    partition.step([event(n, f"v{n}", "view_item", 0) for n in range(10)])
+    partition.step(idle_ms=DAY)
+    assert len(partition.closed) == 10
+    positions = [tuple(example["position"]) for example in partition.examples]
+    assert positions == sorted(set(positions))
+
+
+# ---- plan, memory, position -----------------------------------------------------------------------------------------
+
+
+def test_a_plan_names_the_states_it_needs_and_those_that_must_exist() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0)])
+    partition.restart()
+    plan = partition.processor.plan([event(1, "a", "view_item", 1), event(2, "new", "view_item", 1)], [])
+    assert plan.missing == ["a", "new"]
+    assert plan.expected == ["a"]
+
+
+def test_planning_and_applying_leave_no_trace_until_committed() -> None:
+    partition = Partition()
+    partition.step([*crowd(0, 0), event(3, "a", "view_item", 0)])
+    before = (partition.processor.position, dict(partition.states), partition.processor.schedule.get("a"))
+    stream = [event(4, "a", "purchase", 1), *crowd(5, 20), *crowd(8, 45)]
+    first = partition.compute(stream, [label(0, "a", 1, "o")])
+    assert (partition.processor.position, partition.states, partition.processor.schedule.get("a")) == before
+    second = partition.compute(stream, [label(0, "a", 1, "o")])
+    assert (first.scores, first.examples, first.closed) == (second.scores, second.examples, second.closed)
+    assert first.states == second.states
+
+
+def test_a_full_cache_gives_up_no_state_that_the_batch_needs() -> None:
+    # The cache holds one visitor, a; the next batch needs a (at hand) and b (loaded, which pushes a out).
+    small = Partition(rules=processor.Rules(**{**_fields(RULES), "cache_visitors_max": 1}))
+    large = Partition()
+    for partition in (small, large):
+        partition.step([event(0, "a", "view_item", 0)])
+        partition.step([event(1, "b", "view_item", 1), event(2, "a", "view_item", 1), event(3, "c", "view_item", 1)])
+        partition.step([event(4, "a", "view_item", 2), event(5, "b", "purchase", 2)])
+    assert small.scores == large.scores
+    assert small.states == large.states
+    assert len(small.processor.cache) == 1
+
+
+def _fields(rules: processor.Rules) -> dict[str, Any]:
+    return {name: getattr(rules, name) for name in rules.__dataclass_fields__}
+
+
+def test_a_visitors_last_score_is_kept_for_whoever_asks() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "view_item", 1)])
+    last = partition.visitor("a").last_score
+    assert last is not None
+    assert (last.event_id, last.event_time, last.score, last.band) == ("e1", at(1), 0.125, "on_the_fence")
+
+
+def test_a_position_survives_its_encoding_and_fits_commit_metadata() -> None:
+    partition = Partition()
+    partition.step([*crowd(0, 0), event(3, "ж" * 256, "page_view", 500)])
+    encoded = encode_position(partition.position)
+    assert decode_position(encoded) == partition.position
+    assert len(encoded) < 4096
+
+
+@pytest.mark.parametrize("data", [None, b"", b"metadata of someone else", b'{"seq":"x"}', b'{"version":99}'])
+def test_metadata_that_is_no_position_of_ours_is_none(data: bytes | None) -> None:
+    assert decode_position(data) is None
+
+
+def test_seq_moves_with_every_batch_that_is_committed() -> None:
+    partition = Partition()
+    partition.step(crowd(0, 0))
+    partition.step(idle_ms=DAY)
+    assert partition.position.seq == 2
+    assert json.loads(encode_position(partition.position))["seq"] == 2
+
+
+def test_the_features_of_an_example_have_the_registered_type() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "purchase", 1)])
+    assert tuple(partition.examples[0]["features"]) == FeatureValues.__struct_fields__

@@ -1,0 +1,218 @@
+"""The fold: which session an event belongs to, what it does to it, and that nothing grows without a bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream_app.core import state
+from stream_app.core.session import SESSION_EVENTS_MAX
+from tests.core.streams import T0, Partition, at, event, label
+
+MEGABYTE = 1_000_000
+
+
+def sessions(partition: Partition) -> list[tuple[str, str, int]]:
+    """(event id, session id, events) of each score."""
+    return [(score["event_id"], score["session_id"], score["events"]) for score in partition.scores]
+
+
+def test_events_within_the_gap_are_one_session_and_after_it_a_new_one() -> None:
+    # a: 0 ── 30 ─ 60.0 | gap | 90.1
+    partition = Partition()
+    partition.step([event(n, "a", "view_item", m) for n, m in enumerate((0, 30, 60, 90.1))])
+    first, second = f"a@{T0}", f"a@{at(90.1)}"
+    assert sessions(partition) == [("e0", first, 1), ("e1", first, 2), ("e2", first, 3), ("e3", second, 1)]
+    assert [closed["session_id"] for closed in partition.closed] == [first]
+
+
+def test_a_session_id_that_returns_after_the_gap_gets_a_part_number() -> None:
+    partition = Partition()
+    partition.step([event(n, "a", "view_item", 31 * n, session_id="s") for n in range(3)])
+    assert sessions(partition) == [("e0", "s", 1), ("e1", "s~2", 1), ("e2", "s~3", 1)]
+
+
+def test_interleaved_session_ids_are_sessions_of_their_own() -> None:
+    # phone  0 ─── 2 ─── 4
+    # laptop    1 ─── 3
+    partition = Partition()
+    ids = ["phone", "laptop", "phone", "laptop", "phone"]
+    partition.step([event(n, "a", "view_item", n, session_id=s) for n, s in enumerate(ids)])
+    assert [row[1:] for row in sessions(partition)] == [
+        ("phone", 1), ("laptop", 1), ("phone", 2), ("laptop", 2), ("phone", 3)
+    ]  # fmt: skip
+    assert len(partition.visitor("a").sessions) == 2
+
+
+def test_interleaved_session_ids_that_both_return_both_get_a_part_number() -> None:
+    # phone 0, laptop 1 | gap | phone 60, laptop 61 | gap | phone 120
+    partition = Partition()
+    stream = [(0, "phone"), (1, "laptop"), (60, "phone"), (61, "laptop"), (120, "phone")]
+    partition.step([event(n, "a", "view_item", m, session_id=s) for n, (m, s) in enumerate(stream)])
+    assert [row[1] for row in sessions(partition)] == ["phone", "laptop", "phone~2", "laptop~2", "phone~3"]
+
+
+def test_a_session_that_starts_at_the_time_of_a_finished_one_gets_a_part_number() -> None:
+    # A phone that was offline: its events come one by one, each after its session's time is over.
+    partition = Partition()
+    others = [event(n, v, "view_item", 300) for n, v in enumerate("bcd")]
+    partition.step([*others, event(5, "a", "view_item", 0), event(6, "a", "add_to_cart", 0)])
+    assert [row[1] for row in sessions(partition)[3:]] == [f"a@{T0}", f"a@{T0}~2"]
+
+
+def test_out_of_order_events_within_the_gap_belong_to_the_session_and_move_its_start() -> None:
+    # Arrival order 10, 5, 12, 11: no gap is negative, the age is 7 minutes.
+    partition = Partition()
+    partition.step([event(n, "a", "view_item", m) for n, m in enumerate((10, 5, 12, 11))])
+    assert [row[2] for row in sessions(partition)] == [1, 2, 3, 4]
+    (session,) = partition.visitor("a").sessions
+    assert (session.start, session.last) == (at(5), at(12))
+    # 10 → 5 is 0, 5 → 12 counts from the newest, 10: two minutes; 12 → 11 is 0.
+    assert (session.gap_sum, session.gap_max) == (2 * 60_000, 2 * 60_000)
+
+
+def test_an_event_more_than_a_gap_before_the_session_is_a_session_of_its_own() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 100), event(1, "a", "view_item", 60)])
+    assert [row[1] for row in sessions(partition)] == [f"a@{at(100)}", f"a@{at(60)}"]
+
+
+def test_a_bounce_is_a_session_of_one_event_and_no_duration() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "view_item", 100)])
+    (closed,) = partition.closed
+    assert (closed["events"], closed["duration_ms"], closed["purchases"]) == (1, 0, 0)
+    assert closed["reason"] == "gap"
+
+
+def test_finished_sessions_become_the_visitors_history() -> None:
+    # 0 view, 1 purchase 2 × 10 | gap | 60 view | gap | 120 view
+    partition = Partition()
+    partition.step(
+        [
+            event(0, "a", "view_item", 0),
+            event(1, "a", "purchase", 1, price=10.0, quantity=2),
+            event(2, "a", "view_item", 60),
+            event(3, "a", "view_item", 120),
+        ]
+    )
+    history = partition.visitor("a").history
+    assert (history.sessions, history.purchases, history.spend, history.last_seen) == (2, 1, 20.0, at(60))
+
+
+def test_a_history_older_than_its_life_is_forgotten() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "purchase", 0, price=1.0), event(1, "a", "view_item", 31 * 24 * 60)])
+    assert partition.visitor("a").history == state.History()
+    assert partition.feature("e1", "returning") == 0.0
+
+
+def test_purchase_rows_of_one_order_are_one_checkout() -> None:
+    # One row per order line, 3 × o1; then o2 right after it is another checkout.
+    partition = Partition()
+    rows = [event(n, "a", "purchase", n, order_id="o1", price=10.0) for n in range(3)]
+    partition.step([*rows, event(3, "a", "purchase", 3, order_id="o2", price=5.0)])
+    (session,) = partition.visitor("a").sessions
+    assert (session.purchases, session.spend, session.episode) == (2, 35.0, 3)
+
+
+def test_purchase_rows_without_order_ids_right_after_each_other_are_one_checkout() -> None:
+    partition = Partition()
+    kinds = ["view_item", "purchase", "purchase", "view_item", "purchase"]
+    partition.step([event(n, "a", kind, n, price=10.0) for n, kind in enumerate(kinds)])
+    assert partition.visitor("a").sessions[0].purchases == 2
+
+
+@pytest.mark.parametrize("order_id", ["@abc", "@", "@1", "#", "", "@²", "é" * 256])
+def test_an_order_id_of_any_form_is_an_id(order_id: str) -> None:
+    """Ids with the mark that stands for "no id, known by its time" must neither fail nor match by time."""
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "purchase", 1, order_id=order_id)])
+    effects = partition.step(labels=[label(0, "a", 500, "another")])
+    assert effects.labels == {"early": 1}
+    if order_id:
+        assert partition.step(labels=[label(1, "a", 2, order_id)]).labels == {"duplicate": 1}
+        assert partition.step([event(2, "a", "purchase", 3, order_id="o2")]).events == {("purchase", "scored"): 1}
+        assert partition.visitor("a").sessions[0].purchases == 2
+
+
+def test_a_bots_session_is_split_at_its_event_bound() -> None:
+    partition = Partition()
+    bot = [event(n, "bot", "view_item", n / 1000, session_id="s") for n in range(SESSION_EVENTS_MAX + 2)]
+    for start in range(0, len(bot), 2000):
+        partition.step(bot[start : start + 2000])
+    assert sessions(partition)[-3:] == [
+        ("e9999", "s", SESSION_EVENTS_MAX), ("e10000", "s~2", 1), ("e10001", "s~2", 2)
+    ]  # fmt: skip
+    assert [closed["reason"] for closed in partition.closed] == ["bound"]
+
+
+def test_a_session_is_split_after_a_day_though_it_never_pauses() -> None:
+    partition = Partition()
+    partition.step([event(n, "monitor", "page_view", 20 * n) for n in range(75)])
+    # 24 h is event 72; event 73 is 20 minutes past it.
+    assert [row[2] for row in sessions(partition)][71:75] == [72, 73, 1, 2]
+
+
+def test_one_session_too_many_at_once_ends_the_oldest() -> None:
+    partition = Partition()
+    partition.step([event(n, "a", "view_item", n, session_id=f"s{n}") for n in range(state.OPEN_SESSIONS_MAX + 1)])
+    assert [(closed["session_id"], closed["reason"]) for closed in partition.closed] == [("s0", "bound")]
+    assert len(partition.visitor("a").sessions) == state.OPEN_SESSIONS_MAX
+
+
+def test_a_hundred_thousand_events_of_one_bot_keep_its_blob_small() -> None:
+    # 100,000 events of 1,000 items with ids of usual length, an hour long, in two sessions at once.
+    partition = Partition()
+    largest = scored = 0
+    for start in range(0, 100_000, 5_000):
+        effects = partition.step(
+            event(
+                n, "bot", ("view_item", "add_to_cart", "purchase")[n % 3 if n % 50 == 0 else 0], n / 1700,
+                item_id=f"item-{n * 7919 % 1000:08d}", category=f"cat-{n % 300}", brand=f"brand-{n % 200}",
+                price=float(n % 97), session_id=f"session-{n % 2}", order_id=f"order-{n}",
+            )
+            for n in range(start, start + 5_000)
+        )  # fmt: skip
+        scored += len(effects.scores)
+        partition.scores.clear()
+        partition.features.clear()
+        largest = max(largest, len(partition.states["bot"]))
+    assert scored == 100_000
+    assert largest < 20_000
+
+
+def test_the_worst_that_a_visitor_can_send_fits_in_one_kafka_message() -> None:
+    """Brokers refuse more than 1 MB by default; a state that cannot be written would stop its partition for good."""
+    partition = Partition()
+    wide = "\U0001f6d2" * 250  # four bytes each in UTF-8: ids may have 256 characters
+    records = []
+    for n in range(state.OPEN_SESSIONS_MAX * 80):
+        session, step = divmod(n, 80)
+        records.append(
+            event(
+                n, wide + "v", "view_item", n / 100, event_id=wide + str(n), session_id=f"{wide}{session}",
+                item_id=f"{wide}{step}", category=f"{wide}{step}", brand=f"{wide}{step}", price=1.0,
+                source=wide, country=wide,
+            )
+        )  # fmt: skip
+    marks = [label(n, wide + "v", 500, f"{wide}{n}", session_id=f"{wide}9") for n in range(state.MARKS_MAX)]
+    for start in range(0, len(records), 80):
+        partition.step(records[start : start + 80])
+    partition.step(labels=marks)
+    (visitor,) = partition.states
+    assert len(partition.visitor(visitor).sessions) == state.OPEN_SESSIONS_MAX
+    assert len(partition.states[visitor]) < MEGABYTE
+    effects = partition.step([event(9_999, wide + "v", "purchase", 100, session_id="x")])
+    assert effects.sessions_closed == state.OPEN_SESSIONS_MAX
+    assert max(len(value) for _, value in effects.examples) < MEGABYTE
+
+
+def test_a_state_of_another_version_is_refused_with_what_to_do() -> None:
+    blob = state.encode(state.Visitor())
+    assert state.decode(blob) == state.Visitor()
+    with pytest.raises(state.StateVersionError, match=r"got state version 9, this program reads version 1"):
+        state.decode(b"\x09" + blob[1:])
+    with pytest.raises(state.StateVersionError, match="empty state"):
+        state.decode(b"")
+    with pytest.raises(state.StateVersionError, match="damaged"):
+        state.decode(blob[:-1])
