@@ -166,10 +166,16 @@ def pack(fixed: npt.NDArray[np.int32]) -> list[bytes]:
     return rows
 
 
+def unpack_many(rows: Sequence[bytes]) -> npt.NDArray[np.int32]:
+    """Stored rows as a fixed-point matrix of shape (N, len(FEATURES))."""
+    bits = np.frombuffer(b"".join([row[:_BITS] for row in rows]), dtype=np.uint8).reshape(len(rows), _BITS)
+    given = np.unpackbits(bits, axis=1, count=len(FEATURES)).astype(bool)
+    fixed = np.zeros((len(rows), len(FEATURES)), dtype="<i4")
+    fixed[given] = np.frombuffer(b"".join([row[_BITS:] for row in rows]), dtype="<i4")
+    return fixed
+
+
 def unpack(data: bytes) -> list[float]:
     """The features of a stored row, as scored."""
-    given = np.unpackbits(np.frombuffer(data[:_BITS], dtype=np.uint8), count=len(FEATURES)).astype(bool)
-    fixed = np.zeros(len(FEATURES), dtype="<i4")
-    fixed[given] = np.frombuffer(data[_BITS:], dtype="<i4")
-    values: list[float] = to_float(fixed).tolist()
+    values: list[float] = to_float(unpack_many([data])[0]).tolist()
     return values
