@@ -237,7 +237,7 @@ class KafkaPartitionLog:
                 elif time.monotonic() - progress > RESTORE_PROGRESS_S_MAX:
                     raise LogError(f"restoring: no progress for {RESTORE_PROGRESS_S_MAX:g} s before offset {end}")
                 for records in found.values():
-                    yield [(str(record.key, "utf-8"), record.value) for record in records if record.offset < end]
+                    yield [((record.key or b"").decode(), record.value) for record in records if record.offset < end]
         finally:
             await stop_quietly(consumer)
 

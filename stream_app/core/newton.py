@@ -87,13 +87,13 @@ class NewtonLogistic:
         self.weights += gain
 
     def export(self) -> dict[str, Any]:
-        """Everything that predicting and learning need, as plain arrays."""
+        """Everything that predicting and learning need, as plain arrays of their own: learning changes its in place."""
         return {
             "count": self.count,
-            "mean": self.mean,
-            "m2": self.m2,
-            "weights": self.weights,
-            "covariance": self.covariance,
+            "mean": self.mean.copy(),
+            "m2": self.m2.copy(),
+            "weights": self.weights.copy(),
+            "covariance": self.covariance.copy(),
         }
 
     def restore(self, arrays: dict[str, Any]) -> None:

@@ -30,6 +30,10 @@ HALF_LIFE_MS: Final = 14 * 24 * 3600 * 1000
 #: 40 MB. Past it the entries with the fewest decayed sessions go, and those items speak through their category.
 ENTRIES_MAX: Final = 200_000
 
+#: Computed priors remembered between two updates, about 10 MB: a batch asks for the same keys again and again. Updates
+#: clear them, but a trainer may be down for hours while a bot asks for ever new ones.
+MEMO_MAX: Final = 100_000
+
 #: Share of the entries dropped when the bound is reached, so that the sort is paid rarely.
 _EVICT_SHARE: Final = 0.1
 
@@ -64,7 +68,8 @@ class PriorTable:
         self.base = [0.0, 0.0]
         self._entries: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
         self._changed: set[EntryKey] = set()
-        self._memo: dict[EntryKey, float] = {}
+        #: (kind, key, category) → prior, until something is learned
+        self._memo: dict[tuple[str, str, str | None], float] = {}
 
     @property
     def base_rate(self) -> float:
@@ -148,9 +153,11 @@ class PriorTable:
     def _rate_logit(self, kind: str, key: str | None, category: str | None) -> float:
         if key is None:
             return 0.0
-        memo_key = (kind, key) if category is None else (category, key)
+        memo_key = (kind, key, category)
         value = self._memo.get(memo_key)
         if value is None:
+            if len(self._memo) >= MEMO_MAX:
+                self._memo.clear()
             value = self._memo[memo_key] = self._compute(kind, key, category)
         return value
 

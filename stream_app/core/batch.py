@@ -1,0 +1,281 @@
+"""One batch, applied: every record folded on private copies, every session that is over closed.
+
+Labels first, then events in offset order, then what is over at the batch's watermark. What it comes to as records is
+written by `emission.py`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final, Literal
+from zlib import crc32
+
+import msgspec
+
+from stream_app.core import outcomes, session, state
+from stream_app.core.effects import Effects, Position
+from stream_app.core.emission import Resolved, Scored, closed_record, write_examples, write_scores
+from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
+from stream_app.core.pages import GROUP_CODE, step_group
+from stream_app.core.plan import Plan, Rules, Scorer
+from stream_app.core.records import Keys
+from stream_app.core.schedule import ExpirySchedule
+
+_PURCHASE: Final = GROUP_CODE["purchase"]
+#: The kinds of an example's position, see `records.Example`.
+_BY_LABEL: Final = 0
+_BY_EVENT: Final = 1
+_BY_CLOCK: Final = 2
+# Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
+_MIX: Final = 2_654_435_761
+
+
+class Batch:
+    """One call of `apply`: the copies it folds on and the outcomes it collects."""
+
+    def __init__(
+        self, rules: Rules, before: Position, schedule: ExpirySchedule, plan: Plan, scorer: Scorer, now_ms: int
+    ) -> None:
+        self.rules = rules
+        self.schedule = schedule
+        self.plan = plan
+        self.scorer = scorer
+        self.now_ms = now_ms
+        self.watermark_before = before.watermark.time(grace_ms=rules.grace_ms)
+        self.visitors: dict[str, state.Visitor] = {}
+        self.changed: dict[str, state.Visitor] = {}
+        self.rows: list[Scored] = []
+        self.raw: list[tuple[float, ...]] = []
+        self.resolved: list[Resolved] = []
+        self.effects = Effects(
+            msgspec.structs.replace(
+                before,
+                seq=before.seq + 1,
+                events_offset=plan.events_offset,
+                labels_offset=plan.labels_offset,
+                watermark=plan.watermark,
+                wall_time=now_ms,
+            ),
+            dead_letters=[*plan.rejected_labels, *plan.rejected_events],
+            more_due=plan.more_due,
+        )
+        self.offsets = [offset for offset, _ in plan.events]
+
+    def run(self) -> Effects:
+        """Fold, score, write: everything that follows from the batch."""
+        for offset, label in self.plan.labels:
+            self._label(offset, label)
+        for index, (offset, event) in enumerate(self.plan.events):
+            self._event(index, offset, event)
+        # Besides those that were due before, whoever opened a session in this batch that is over at its end.
+        until, gap_ms = self.plan.due_until, self.rules.gap_ms
+        for visitor_id in dict.fromkeys((*self.plan.due, *self.changed)):
+            visitor = self._visitor(visitor_id)
+            deadline = visitor.deadline(gap_ms)
+            if deadline is None or deadline <= until:
+                self._close_due(visitor_id, visitor, until, len(self.offsets))
+            self.changed[visitor_id] = visitor
+        write_scores(self.effects, self.rules, self.scorer, self.rows, self.raw, now_ms=self.now_ms)
+        write_examples(self.effects, self.resolved)
+        self._write_states()
+        for letter in self.plan.rejected_events:
+            self.effects.events["unknown", letter.reason] += 1
+        if self.plan.rejected_labels:
+            self.effects.labels["rejected"] += len(self.plan.rejected_labels)
+        return self.effects
+
+    # ---- one record -------------------------------------------------------------------------------------------------
+
+    def _event(self, index: int, offset: int, event: Event) -> None:
+        visitor_id, event_time, gap_ms = event.visitor_id, event.event_time, self.rules.gap_ms
+        assert isinstance(event_time, int)
+        visitor = self._visitor(visitor_id)
+        if offset <= visitor.events_offset:
+            # Folded before a crash, and its outputs were acknowledged before its state was written.
+            self.effects.events[event.event_type, "replayed"] += 1
+            return
+        fingerprint = crc32(f"{event.event_id}\0{event.event_type}\0{event_time}\0{event.item_id}".encode())
+        if fingerprint in visitor.recent:
+            self.effects.events[event.event_type, "duplicate"] += 1
+            return
+        late = event_time + gap_ms <= self._watermark_before(index)
+        self.effects.events[event.event_type, "late" if late else "scored"] += 1
+        self._close_due(visitor_id, visitor, self.plan.watermarks[index], index, event_time)
+        if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
+            visitor.history = state.History()
+        current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
+        if current is not None and session.must_split(current, event_time):
+            self._close(visitor_id, visitor, current, (_BY_EVENT, offset), event_time, "bound")
+            current = None
+        if current is None:
+            if len(visitor.sessions) >= state.OPEN_SESSIONS_MAX:
+                oldest = min(visitor.sessions, key=lambda s: (s.last, s.session_id))
+                self._close(visitor_id, visitor, oldest, (_BY_EVENT, offset), event_time, "bound")
+            current = session.open_session(visitor, event, event_time)
+            self.effects.sessions_opened += 1
+        group = step_group(event.event_type, event.page_url)
+        if group == _PURCHASE:
+            self._purchase(visitor_id, visitor, current, event, event_time, offset)
+        step = session.fold(current, event, event_time, group, visitor.history)
+        sample = state.Sample(
+            rank=fingerprint * _MIX & 0xFFFFFFFF,
+            event_id=event.event_id,
+            event_type=EVENT_CODE[event.event_type],
+            event_time=event_time,
+            events=current.events,
+            offset=offset,
+            x=b"",
+            item=step.item,
+            category=step.category,
+            brand=step.brand,
+            step=step.step,
+            items=len(current.items),
+            categories=len(current.categories),
+            brands=len(current.brands),
+            steps=current.steps,
+        )
+        keys = Keys(
+            event.item_id if step.item >= 0 else None,
+            event.category if step.category >= 0 else None,
+            event.brand if step.brand >= 0 else None,
+            current.source,
+            current.country,
+            step.step,
+            list(current.items),
+            list(current.categories),
+            list(current.brands),
+        )
+        self.rows.append(Scored(event, event_time, current.session_id, current.events, late, sample, keys, visitor))
+        self.raw.append(step.raw)
+        outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
+        if current.last + gap_ms <= self.plan.watermarks[index]:
+            self._close(visitor_id, visitor, current, (_BY_EVENT, offset), current.last + gap_ms, "gap")
+        visitor.events_offset = offset
+        visitor.recent = [*visitor.recent[1 - state.RECENT_EVENTS_MAX :], fingerprint]
+        self.changed[visitor_id] = visitor
+
+    def _purchase(
+        self,
+        visitor_id: str,
+        visitor: state.Visitor,
+        current: state.Session,
+        event: Event,
+        event_time: int,
+        offset: int,
+    ) -> None:
+        same = session.is_same_checkout(current, event)
+        if not same:
+            resolved = outcomes.resolve(current, visitor_id, label=1, source="purchase", time=event_time)
+            self.resolved.append(Resolved((_BY_EVENT, offset), visitor_id, resolved))
+            session.start_episode(current, event_time)
+            # The same order told by a label as well: the event has the say over what belongs to it.
+            visitor.marks = [mark for mark in visitor.marks if not session.same_order(event, event_time, mark)]
+        session.count_purchase(current, event, event_time, same_checkout=same)
+
+    def _label(self, offset: int, label: CheckoutLabel) -> None:
+        time = label.checkout_time
+        assert isinstance(time, int)
+        visitor = self._visitor(label.visitor_id)
+        if offset <= visitor.labels_offset:
+            self.effects.labels["replayed"] += 1
+            return
+        visitor.labels_offset = offset
+        session.drop_marks(visitor, self.watermark_before, gap_ms=self.rules.gap_ms)
+        self.changed[label.visitor_id] = visitor
+        if label.kind != "checkout":
+            waiting = [mark for mark in visitor.marks if mark.order_id != label.order_id]
+            self.effects.labels["taken_back" if len(waiting) < len(visitor.marks) else label.kind] += 1
+            visitor.marks = waiting
+            return
+        current = session.find_labelled(visitor, label, time, gap_ms=self.rules.gap_ms)
+        known = any(mark.order_id == label.order_id for mark in visitor.marks)
+        if known or (current is not None and session.knows_order(current, label.order_id, time)):
+            self.effects.labels["duplicate"] += 1
+            return
+        if current is None and time + self.rules.gap_ms <= self.watermark_before:
+            # Its session is over and was learned as not bought; nothing is left here to correct it with.
+            self.effects.labels["unmatched"] += 1
+            return
+        mark = state.Mark(time, label.order_id, label.session_id, offset)
+        visitor.marks = [*visitor.marks[1 - state.MARKS_MAX :], mark]
+        if current is None:
+            self.effects.labels["early"] += 1
+            return
+        session.remember_order(current, session.order_of(label.order_id, time))
+        resolved = outcomes.resolve(current, label.visitor_id, label=1, source="label", time=time, until=time)
+        self.resolved.append(Resolved((_BY_LABEL, offset), label.visitor_id, resolved))
+        self.effects.labels["resolved" if resolved else "early"] += 1
+
+    # ---- sessions that end ------------------------------------------------------------------------------------------
+
+    def _close_due(
+        self, visitor_id: str, visitor: state.Visitor, watermark: int, index: int, event_time: int | None = None
+    ) -> None:
+        """Close the visitor's sessions that are over at the watermark, or by the visitor's own next event."""
+        gap_ms = self.rules.gap_ms
+        over = []
+        for current in visitor.sessions:
+            deadline = current.last + gap_ms
+            if deadline <= watermark:
+                over.append((self._passed_at(deadline, index), deadline, current))
+            elif event_time is not None and deadline < event_time:
+                over.append(((_BY_EVENT, self.offsets[index]), deadline, current))
+        over.sort(key=lambda entry: (entry[0], entry[1], entry[2].session_id))
+        for trigger, deadline, current in over:
+            self._close(visitor_id, visitor, current, trigger, deadline, "gap")
+        # With a session open the marks wait for the visitor's own next record: where a batch ends must not matter.
+        if visitor.marks and (event_time is not None or not visitor.sessions):
+            session.drop_marks(visitor, watermark, gap_ms=gap_ms)
+
+    def _passed_at(self, deadline: int, index: int) -> tuple[int, int]:
+        """The event whose watermark first passed the deadline, at most the one at `index`; else the clock did."""
+        place = min(bisect_left(self.plan.watermarks, deadline), index)
+        return (_BY_EVENT, self.offsets[place]) if place < len(self.offsets) else (_BY_CLOCK, deadline)
+
+    def _close(
+        self,
+        visitor_id: str,
+        visitor: state.Visitor,
+        current: state.Session,
+        trigger: tuple[int, int],
+        time: int,
+        reason: Literal["gap", "bound"],
+    ) -> None:
+        told = session.own_marks(visitor, current, gap_ms=self.rules.gap_ms)
+        visitor.sessions.remove(current)
+        visitor.marks = [mark for mark in visitor.marks if mark not in told]
+        for mark in told:
+            resolved = outcomes.resolve(current, visitor_id, label=1, source="label", time=mark.time, until=mark.time)
+            self.resolved.append(Resolved(trigger, visitor_id, resolved))
+        resolved = outcomes.resolve(current, visitor_id, label=0, source="session_end", time=time)
+        self.resolved.append(Resolved(trigger, visitor_id, resolved))
+        self.effects.closed.append(closed_record(visitor_id, current, labelled=len(told), reason=reason))
+        self.effects.sessions_closed += 1
+        session.remember_finished(visitor.history, current)
+        self.changed[visitor_id] = visitor
+
+    # ---- states -----------------------------------------------------------------------------------------------------
+
+    def _write_states(self) -> None:
+        due = set(self.plan.due)
+        schedule, gap_ms = self.schedule, self.rules.gap_ms
+        for visitor_id, visitor in self.changed.items():
+            self.effects.states[visitor_id] = state.encode(visitor)
+            known = schedule.get(visitor_id)
+            deadline = visitor.deadline(gap_ms)
+            earlier = deadline is not None and (known is None or deadline < known)
+            if earlier or (visitor_id in due and deadline != known):
+                self.effects.deadlines[visitor_id] = deadline
+
+    def _visitor(self, visitor_id: str) -> state.Visitor:
+        visitor = self.visitors.get(visitor_id)
+        if visitor is None:
+            blob = self.plan.blobs[visitor_id]
+            visitor = state.Visitor() if blob is None else state.decode(blob)
+            self.visitors[visitor_id] = visitor
+        return visitor
+
+    def _watermark_before(self, index: int) -> int:
+        if index:
+            return self.plan.watermarks[index - 1]
+        return self.watermark_before

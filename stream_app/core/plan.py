@@ -1,0 +1,81 @@
+"""What a batch needs and what it is given: records, the model as it serves, the rules, and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_app.core.effects import DeadLetter
+from stream_app.core.events import CheckoutLabel, Event
+from stream_app.core.records import Keys
+from stream_app.core.watermark import UNKNOWN, Watermark
+
+
+class Record(Protocol):
+    """What the processor reads of a Kafka record."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+
+
+class Scorer(Protocol):
+    """The model as it serves: fixed during one batch."""
+
+    name: str
+    version: int
+    updates: int
+    cold: bool
+
+    def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
+        """Probabilities, shape (N,), for features of shape (N, len(FEATURES)) and N keys."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The settings that the core obeys; see `settings.py` for the reasons. Times in ms."""
+
+    gap_ms: int
+    grace_ms: int
+    history_ttl_ms: int
+    reservoir_size: int
+    cache_visitors_max: int
+    band_fence_min: float
+    band_likely_min: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """A decoded batch, and what it needs before it can be applied."""
+
+    labels: list[tuple[int, CheckoutLabel]] = field(default_factory=list)
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    #: watermark time after each event, never falling, and the state after the last
+    watermarks: list[int] = field(default_factory=list)
+    watermark: Watermark = field(default_factory=Watermark)
+    rejected_labels: list[DeadLetter] = field(default_factory=list)
+    rejected_events: list[DeadLetter] = field(default_factory=list)
+    #: visitors to look at because something of them may be over at `due_until`, the watermark time unless `more_due`
+    due: list[str] = field(default_factory=list)
+    due_until: int = UNKNOWN
+    more_due: bool = False
+    #: the blobs at hand of those the batch needs; nothing that is loaded can push them out
+    blobs: dict[str, bytes | None] = field(default_factory=dict)
+    #: visitors whose blob has to be loaded first
+    missing: list[str] = field(default_factory=list)
+    #: of those, visitors known to have an open session: not finding them means that the view has lost something
+    expected: list[str] = field(default_factory=list)
+    events_offset: int = 0
+    labels_offset: int = 0
