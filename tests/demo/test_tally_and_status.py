@@ -1,0 +1,158 @@
+"""What the demo shows is what happened: counts, rates over the last seconds, the AUC's course."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+
+from stream_app.core.effects import Effects, Position
+from stream_app.core.learner import Learner
+from stream_app.core.model import IntentModel
+from stream_app.demo import plain
+from stream_app.demo.screen import picture
+from stream_app.demo.status import Status, Watch
+from stream_app.demo.tally import LAST_SCORES, Tally
+from stream_app.observe import Observer
+
+
+def _effects(first: int, count: int, *, item: str = "i7") -> Effects:
+    scores, features = [], []
+    for n in range(first, first + count):
+        scores.append(
+            (b"v", b'{"event_id":"e","event_type":"view_item","events":%d,"score":0.25,"band":"on_the_fence",'
+                   b'"cold":false,"model":"newton"}' % n)
+        )  # fmt: skip
+        features.append((b"v", b'{"events":%d,"features":{"age":0.0},"keys":{"item":"%s"}}' % (n, item.encode())))
+    return Effects(
+        Position(),
+        scores=scores,
+        features=features,
+        examples=[(b"v", b'{"label":1,"label_source":"purchase"}'), (b"v", b'{"label_source":"session_end"}')],
+        events=Counter({("view_item", "scored"): count, ("view_item", "duplicate"): 2, ("unknown", "not_json"): 1}),
+        labels=Counter({"resolved": 1}),
+        bands=Counter({"on_the_fence": count}),
+        sessions_opened=3,
+        sessions_closed=1,
+    )
+
+
+class _Run:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.tally = Tally()
+        self.observer = Observer(CollectorRegistry())
+        self.learner = Learner(IntentModel("newton", base_rate=0.03))
+        self.watch = Watch(self.tally, self.observer.end_to_end, lambda: self.learner, now=lambda: self.now)
+
+    def learn(self, examples: int) -> None:
+        """A score that is right most of the time."""
+        for n in range(examples):
+            label = n % 5 == 0
+            score = 0.6 if label == (n % 15 != 0) else 0.1
+            self.learner.prequential.observe(score, int(label), weight=1.0, events=3 if n % 2 else 1, cold=False)
+
+
+@pytest.fixture
+def run() -> _Run:
+    return _Run()
+
+
+def test_every_event_is_dealt_with_once_and_the_newest_scores_are_kept() -> None:
+    tally = Tally()
+    tally.take(_effects(1, 3, item="old"), 0)
+    tally.take(_effects(4, 20), 1)
+    assert tally.scored == 23
+    assert tally.events_dealt_with == 23 + 4 + 2
+    assert tally.rejected == {"not_json": 2}
+    assert tally.examples == {"purchase": 2, "session_end": 2}
+    last = tally.last_scores()
+    assert [shown.events for shown in last] == list(range(24 - LAST_SCORES, 24))
+    assert {shown.item for shown in last} == {"i7"}
+
+
+def test_rates_are_of_the_last_seconds_and_the_clock_stops_at_the_end(run: _Run) -> None:
+    run.watch.status()  # while starting: not part of any rate
+    run.now = 110.0
+    run.watch.begin()
+    for _ in range(10):
+        run.watch.status()
+        run.now += 1.0
+        run.tally.take(_effects(1, 50), 0)
+        run.observer.end_to_end.observe_many(np.full(50, 0.04))
+    status = run.watch.status()
+    assert status.per_second == pytest.approx(50.0)
+    assert status.seconds == 10.0
+    assert 0.03 < status.latency_p50 <= 0.05
+    run.watch.end()
+    run.now += 60.0
+    assert run.watch.status().seconds == 10.0
+    assert run.watch.overall()["events_per_second"] == 50.0
+
+
+def test_what_is_not_known_yet_is_a_dash_and_null(run: _Run) -> None:
+    facts = run.watch.overall()
+    assert facts["roc_auc"] is None
+    assert facts["latency_p50_seconds"] is None
+    assert "ROC AUC" in plain.summary(facts)
+    run.watch.begin()
+    assert "auc – (recent –)" in plain.line(run.watch.status())
+
+
+def test_the_curve_of_the_auc_covers_the_whole_run_in_bounded_space(run: _Run) -> None:
+    run.watch.begin()
+    lengths = set()
+    for n in range(300):
+        run.now += 1.0
+        if n == 50:
+            run.learn(100)
+        lengths.add(len(run.watch.status().curve))
+    assert lengths <= set(range(26))
+    assert max(lengths) > 12
+
+
+def _drawn(status: Status, width: int, height: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    console.print(picture(status, title="shop 1", url="http://127.0.0.1:8088", note="WARNING dead_letter topic=[x]"))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().rstrip("\n").split("\n")
+
+
+def test_the_picture_fits_a_terminal_of_80_by_24_and_says_everything(run: _Run) -> None:
+    run.watch.sent = run.watch.wanted = 2_000
+    run.watch.event_time = 1_735_700_000_000
+    run.watch.begin()
+    run.tally.take(_effects(1, 20), 0)
+    run.learn(600)
+    run.now += 2.0
+    lines = _drawn(run.watch.status(), 80, 24)
+    assert len(lines) <= 24
+    assert max(len(line) for line in lines) <= 80
+    text = "\n".join(lines)
+    for shown in (
+        "shop 1", "2025-01-01 02:53", "20 of 2,000", "events/s", "2 open, 1 closed", "snapshot", "ROC AUC", "log-loss",
+        "third event", "0.250 on_the_fence", "n° 20", "http://127.0.0.1:8088/metrics", "topic=[x]",
+    ):  # fmt: skip
+        assert shown in text, shown
+    assert "…" not in text
+
+
+def test_the_summary_has_the_figures_of_the_run(run: _Run) -> None:
+    run.watch.begin()
+    run.watch.sent = 50
+    run.tally.take(_effects(1, 50), 0)
+    run.learn(600)
+    run.now += 2.0
+    facts = run.watch.overall()
+    assert facts["scores"] == 50
+    assert facts["rejected"] == {"not_json": 1}
+    assert 0.5 < facts["roc_auc"] <= 1.0
+    assert not math.isnan(facts["log_loss"])
+    text = plain.summary(facts)
+    assert "50 in 2.0 s: 25 events/s" in text
+    assert "1 not_json" in text
