@@ -181,18 +181,14 @@ class IntentModel:
         else:
             frame = pd.DataFrame(x, columns=list(FEATURE_NAMES))
             frame["keys"] = pd.Series(list(keys), dtype=object)
-            p = self.pipeline.predict_proba_many(frame)[True].to_numpy()
+            # A logit beyond ±709 overflows to a probability of 0 or 1, which is right; clipped below.
+            with np.errstate(over="ignore"):
+                p = self.pipeline.predict_proba_many(frame)[True].to_numpy()
         result: npt.NDArray[np.float64] = np.clip(np.round(p, 6), SCORE_MIN, 1.0 - SCORE_MIN)
         return result
 
     def learn(self, example: Example) -> None:
-        """Learn one example.
-
-        Raises
-        ------
-        NonFiniteError
-            If the example or what it made of the model is not finite.
-        """
+        """Learn one example, which must be finite; should the model not be after it, `export` refuses to hand it out."""
         self.pipeline.learn_one(river_input(example), bool(example.label))
 
     def export(self) -> dict[str, Any]:
