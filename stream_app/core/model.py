@@ -188,7 +188,7 @@ class IntentModel:
         return result
 
     def learn(self, example: Example) -> None:
-        """Learn one example, which must be finite; should the model not be after it, `export` refuses to hand it out."""
+        """Learn one example, which must be finite; `export` refuses to hand out a model that is not."""
         self.pipeline.learn_one(river_input(example), bool(example.label))
 
     def export(self) -> dict[str, Any]:
