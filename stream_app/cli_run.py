@@ -60,9 +60,22 @@ def trainer_command(settings: Settings) -> None:
 def _run(settings: Settings, *, worker: bool, trainer: bool) -> None:
     require_topics(settings)
     # Faust, River and pandas take a second to import: not before it is known that there is something to run on.
+    require_model(settings)
     from stream_app.bootstrap import create_app, run
 
     click.get_current_context().exit(run(create_app(settings, worker=worker, trainer=trainer)))
+
+
+def require_model(settings: Settings) -> None:
+    """Go on only if the model is one that there is; else click.ClickException with one line and code 2."""
+    from stream_app.core.model import ZOO
+
+    if settings.model not in ZOO:
+        refused = click.ClickException(
+            f"setting model: got {settings.model!r}, expected one of {', '.join(sorted(ZOO))}; see `stream-app models`"
+        )
+        refused.exit_code = 2
+        raise refused
 
 
 def require_topics(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from stream_app.cli_options import Sources, with_sources
+from stream_app.cli_run import require_model
 
 if TYPE_CHECKING:
     from stream_app.demo.service import DemoService, Order
@@ -145,6 +146,7 @@ def _run(settings: Settings, order: Order, live: bool, as_json: bool) -> tuple[i
     from stream_app.bootstrap import Deployment, create_app, run
     from stream_app.demo.service import DemoService
 
+    require_model(settings)
     asyncio.run(create_topics(settings))
     services: list[DemoService] = []
     outlet = _Terminal(order) if live else _Lines(err=as_json)
