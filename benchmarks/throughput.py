@@ -83,7 +83,7 @@ async def copy_loop(settings: Settings, events: int) -> tuple[float, float]:
         bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap, acks="all", max_batch_size=900_000, compression_type="lz4"
+        bootstrap_servers=settings.kafka_bootstrap, acks="all", max_batch_size=900_000, compression_type="zstd"
     )
     await consumer.start()
     await producer.start()

@@ -307,6 +307,6 @@ def _producer(bootstrap: str) -> Any:
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
+        compression_type="zstd",
         max_batch_size=BATCH_BYTES_MAX,
     )

@@ -69,7 +69,7 @@ class SharedProducer:
                     client_id=f"{self._settings.group_id}-worker",
                     acks="all",
                     enable_idempotence=True,
-                    compression_type="lz4",
+                    compression_type="zstd",
                     max_batch_size=BATCH_BYTES_MAX,
                     max_request_size=REQUEST_BYTES_MAX,
                     request_timeout_ms=REQUEST_TIMEOUT_MS,

@@ -89,7 +89,7 @@ class SnapshotWriter:
             client_id=f"{self._settings.group_id}-trainer",
             transactional_id=self._transactional_id,
             transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            compression_type="lz4",
+            compression_type="zstd",
             retry_backoff_ms=10,
         )
         await kafka_call("starting the snapshot writer", producer.start())
