@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -150,10 +150,8 @@ class Partition:
             reason = "missing" if stored is None else "lost" if self._rebuild else "not what Kafka committed"
             deadlines, seq = await self._restore(base, stored, end, reason)
             self._rebuild = False
-        elif stored.changelog_end < end:
-            deadlines, seq = await self._catch_up(base, stored, end)
         else:
-            deadlines, seq = await self.view.open_visitors(self.partition), stored.seq
+            deadlines, seq = await self._catch_up(base, stored, end)
         position = msgspec.structs.replace(
             base,
             seq=seq,
@@ -182,83 +180,83 @@ class Partition:
                 else:
                     states[visitor] = blob
         await self.view.clear(self.partition)
-        # Above anything ever stored: whoever still believes in the old view fails its compare-and-set.
-        seq = max(base.seq, stored.seq if stored else 0) + 1
-        deadlines = await self._write_view(states, base, first_expected=0, seq=seq, end=end)
+        # Above all that is known to have been stored: whoever believes in the old view fails its compare-and-set.
+        seq = max(base.seq, stored.seq if stored else 0, self.processor.position.seq) + 1
+        deadlines: dict[str, int] = {}
+        seq = await self._write_view(states, deadlines, base, expected=0, seq=seq, end=end)
         self.observer.restored(self.partition, "changelog", len(states), time.monotonic() - started, reason)
         return deadlines, seq
 
     async def _catch_up(self, base: Position, stored: Position, end: int) -> tuple[dict[str, int], int]:
-        """Bring a view that missed the changelog's tail up to it."""
+        """Bring a view up to the changelog's tail, if it missed any, and to a seq that fences the former owner."""
         started = time.monotonic()
-        tail: dict[str, bytes] = {}
-        async for chunk in self.log.changelog(start=stored.changelog_end, end=end):
-            tail.update({visitor: blob for visitor, blob in chunk if blob is not None})
-        seq = stored.seq + 1
+        tail: dict[str, bytes | None] = {}
+        if stored.changelog_end < end:
+            async for chunk in self.log.changelog(start=stored.changelog_end, end=end):
+                tail.update(chunk)
         deadlines = await self.view.open_visitors(self.partition)
-        changed = await self._write_view(tail, base, first_expected=stored.seq, seq=seq, end=end, clear=deadlines)
-        for visitor in tail:
-            deadlines.pop(visitor, None)
-        deadlines.update(changed)
-        self.observer.restored(
-            self.partition, "changelog tail", len(tail), time.monotonic() - started, "the view was behind"
-        )
+        seq = await self._write_view(tail, deadlines, base, expected=stored.seq, seq=stored.seq + 1, end=end)
+        if tail:
+            self.observer.restored(
+                self.partition, "changelog tail", len(tail), time.monotonic() - started, "the view was behind"
+            )
         return deadlines, seq
 
     async def _write_view(
         self,
-        states: dict[str, bytes],
+        states: Mapping[str, bytes | None],
+        deadlines: dict[str, int],
         base: Position,
         *,
-        first_expected: int,
+        expected: int,
         seq: int,
         end: int,
-        clear: dict[str, int] | None = None,
-    ) -> dict[str, int]:
-        """Write states in steps; only the last one says that the view is complete (its `changelog_end`)."""
+    ) -> int:
+        """Write states in steps and update `deadlines` by them; the seq of the last step.
+
+        Each step has a seq of its own: two that share one would look like one write that is repeated. Only the last
+        says that the view is complete (its `changelog_end`); before it the view is marked as one that covers nothing.
+        """
         gap_ms = self.processor.rules.gap_ms
         visitors = list(states)
-        deadlines: dict[str, int] = {}
-        expected = first_expected
         for start in range(0, max(1, len(visitors)), _REBUILD_STATES):
             self.progress = time.monotonic()
-            chunk = visitors[start : start + _REBUILD_STATES]
-            changes: dict[str, int | None] = {}
-            for visitor in chunk:
-                deadline = state.decode(states[visitor]).deadline(gap_ms)
-                if deadline is not None:
-                    changes[visitor] = deadlines[visitor] = deadline
-                elif clear and visitor in clear:
-                    changes[visitor] = None
+            chunk = {visitor: states[visitor] for visitor in visitors[start : start + _REBUILD_STATES]}
+            changes = {
+                visitor: state.decode(blob).deadline(gap_ms) if blob is not None else None
+                for visitor, blob in chunk.items()
+            }
             last = start + _REBUILD_STATES >= len(visitors)
-            # An unfinished view is marked as one that covers nothing, at a seq that no later step goes back to.
             position = msgspec.structs.replace(
                 base, seq=seq, changelog_end=end if last else -1, wall_time=int(self.now() * 1000)
             )
             stored = await self.view.write(
-                self.partition,
-                expected_seq=expected,
-                position=position,
-                states={visitor: states[visitor] for visitor in chunk},
-                deadlines=changes,
+                self.partition, expected_seq=expected, position=position, states=chunk, deadlines=changes
             )
             if stored is not None:
                 raise ViewLostError(
                     f"the view changed while it was restored: got seq {stored.seq}, expected {expected}"
                 )
-            expected = seq
-        return deadlines
+            expected, seq = seq, seq + 1
+            for visitor, deadline in changes.items():
+                if deadline is None:
+                    deadlines.pop(visitor, None)
+                else:
+                    deadlines[visitor] = deadline
+        return expected
 
     # ---- working ----------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
         writer = asyncio.create_task(self._write_behind(), name=f"write-behind-{self.partition}")
         try:
-            more_due = False
+            # What was over at the committed position is ended before anything new is read, as its owner would have.
+            more_due = True
             while not self._stopping.is_set():
+                polled = Polled((), (), False) if more_due else await self._poll()
+                # Asked last: who was fenced while waiting for records must not publish them.
                 if writer.done():
                     writer.result()
-                polled = Polled((), (), False) if more_due else await self._poll()
                 effects = await self._step(polled)
                 self.progress = time.monotonic()
                 more_due = effects is not None and effects.more_due
@@ -368,6 +366,7 @@ class Partition:
 
     async def _write_behind(self) -> None:
         """Bring Redis up, then commit, batch after batch in order."""
+        uncommitted = 0
         while True:
             effects = await self._behind.get()
             position = effects.position
@@ -390,9 +389,12 @@ class Partition:
             for visitor in effects.states:
                 if self._unwritten[visitor][0] == position.seq:
                     del self._unwritten[visitor]
-            # Batches that queue up need one commit: the last says it all.
-            if self._behind.empty():
+            uncommitted += 1
+            # Batches that queue up need one commit, the last says it all; but a queue that is never empty must not put
+            # it off for ever.
+            if self._behind.empty() or uncommitted >= WRITE_BEHIND_MAX:
                 await self.log.commit(position)
+                uncommitted = 0
             self.observer.behind(
                 self.partition,
                 queued=self._behind.qsize(),
