@@ -319,10 +319,11 @@ class Partition:
             return 0
         elapsed_ms = int((self.now() - self._idle_since) * 1000)
         deadline = self.processor.schedule.next_deadline()
-        watermark = self.processor.watermark_time
-        if elapsed_ms < self.idle_after_ms or deadline is None or watermark < 0:
+        if elapsed_ms < self.idle_after_ms or deadline is None:
             return 0
-        return elapsed_ms if watermark + elapsed_ms >= deadline else 0
+        reached = msgspec.structs.replace(self.processor.position.watermark)
+        reached.advance(elapsed_ms)
+        return elapsed_ms if reached.time(grace_ms=self.processor.rules.grace_ms) >= deadline else 0
 
     async def _load(self, plan: Plan) -> dict[str, bytes | None]:
         """The missing states: those not yet written from memory, the others from the view, which must be ours."""

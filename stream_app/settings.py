@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         8,
         unit="examples",
         ge=1,
-        le=64,
+        le=24,  # beyond it the worst visitor's state would not fit into Kafka's 1 MiB
         reason="examples learned per episode: long sessions would otherwise outweigh all others",
     )
     label_hold_ms: int = _field(

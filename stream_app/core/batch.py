@@ -117,22 +117,23 @@ class Batch:
         if group == _PURCHASE:
             self._purchase(visitor_id, visitor, current, event, event_time, offset)
         step = session.fold(current, event, event_time, group, visitor.history)
+        # By position: a keyword costs as much as the field, and this is made for every event.
         sample = state.Sample(
-            rank=fingerprint * _MIX & 0xFFFFFFFF,
-            event_id=event.event_id,
-            event_type=EVENT_CODE[event.event_type],
-            event_time=event_time,
-            events=current.events,
-            offset=offset,
-            x=b"",
-            item=step.item,
-            category=step.category,
-            brand=step.brand,
-            step=step.step,
-            items=len(current.items),
-            categories=len(current.categories),
-            brands=len(current.brands),
-            steps=current.steps,
+            fingerprint * _MIX & 0xFFFFFFFF,
+            event.event_id,
+            EVENT_CODE[event.event_type],
+            event_time,
+            current.events,
+            offset,
+            b"",
+            step.item,
+            step.category,
+            step.brand,
+            step.step,
+            len(current.items),
+            len(current.categories),
+            len(current.brands),
+            current.steps,
         )
         keys = Keys(
             event.item_id if step.item >= 0 else None,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from stream_app.core.records import Keys, Touched
 
@@ -56,6 +56,9 @@ PRIOR_NAMES: Final = (
 EntryKey = tuple[str, str]
 
 
+_K = TypeVar("_K")
+
+
 class PriorTable:
     """The counts. `base_rate` is assumed until the shop's own is known; event times are ms."""
 
@@ -69,7 +72,8 @@ class PriorTable:
         self._entries: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
         self._changed: set[EntryKey] = set()
         #: (kind, key, category) → prior, until something is learned
-        self._memo: dict[tuple[str, str, str | None], float] = {}
+        self._memo: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
+        self._memo_in_category: dict[tuple[str, str], float] = {}
 
     @property
     def base_rate(self) -> float:
@@ -103,21 +107,22 @@ class PriorTable:
                 entry[0] += bought
                 entry[1] += weight
                 self._changed.add((kind, key))
-        self._memo.clear()
+        self._forget()
 
     def values(self, keys: Keys) -> list[float]:
         """The numbers of `PRIOR_NAMES` for a scored event."""
-        category = self._rate_logit("category", keys.category, None)
-        items = [self._rate_logit("item", item, None) for item in keys.items]
-        categories = [self._rate_logit("category", key, None) for key in keys.categories]
-        entry = self._entries["item"].get(keys.item) if keys.item is not None else None
+        rate, entry = self._rate_logit, None
+        if keys.item is not None:
+            entry = self._entries["item"].get(keys.item)
+        items = [rate("item", item) for item in keys.items]
+        categories = [rate("category", key) for key in keys.categories]
         return [
-            self._rate_logit("item", keys.item, keys.category),
-            category,
-            self._rate_logit("brand", keys.brand, None),
-            self._rate_logit("step", str(keys.step), None),
-            self._rate_logit("source", keys.source, None),
-            self._rate_logit("country", keys.country, None),
+            self._item_logit(keys.item, keys.category) if keys.item is not None else 0.0,
+            rate("category", keys.category) if keys.category is not None else 0.0,
+            rate("brand", keys.brand) if keys.brand is not None else 0.0,
+            rate("step", str(keys.step)),
+            rate("source", keys.source) if keys.source is not None else 0.0,
+            rate("country", keys.country) if keys.country is not None else 0.0,
             math.fsum(items) / len(items) if items else 0.0,
             max(items) if items else 0.0,
             math.fsum(categories) / len(categories) if categories else 0.0,
@@ -140,35 +145,53 @@ class PriorTable:
                 self._entries[kind].pop(key, None)
             else:
                 self._entries[kind][key] = entry
-        self._memo.clear()
+        self._forget()
 
     def set_clock(self, *, landmark: int, newest: int, base: list[float]) -> None:
         """Take over another table's clock and base counts."""
         self.landmark, self.newest, self.base = landmark, newest, list(base)
-        self._memo.clear()
+        self._forget()
 
     def _factor(self) -> float:
         return math.exp2((self.landmark - self.newest) / HALF_LIFE_MS)
 
-    def _rate_logit(self, kind: str, key: str | None, category: str | None) -> float:
-        if key is None:
-            return 0.0
-        memo_key = (kind, key, category)
-        value = self._memo.get(memo_key)
+    def _rate_logit(self, kind: str, key: str) -> float:
+        """The key's prior, falling back to the base rate."""
+        memo = self._memo[kind]
+        value = memo.get(key)
         if value is None:
-            if len(self._memo) >= MEMO_MAX:
-                self._memo.clear()
-            value = self._memo[memo_key] = self._compute(kind, key, category)
+            value = self._logit(_smoothed(self._entries[kind].get(key), self._factor(), self.base_rate))
+            self._remember(memo, key, value)
         return value
 
-    def _compute(self, kind: str, key: str, category: str | None) -> float:
+    def _item_logit(self, item: str, category: str | None) -> float:
+        """The item's prior, falling back to its category's."""
+        if category is None:
+            return self._rate_logit("item", item)
+        memo = self._memo_in_category
+        value = memo.get((item, category))
+        if value is None:
+            factor = self._factor()
+            rate = _smoothed(self._entries["category"].get(category), factor, self.base_rate)
+            value = self._logit(_smoothed(self._entries["item"].get(item), factor, rate))
+            self._remember(memo, (item, category), value)
+        return value
+
+    def _logit(self, rate: float) -> float:
         base = self.base_rate
-        factor = self._factor()
-        rate = base
-        if category is not None:
-            rate = _smoothed(self._entries["category"].get(category), factor, base)
-        rate = _smoothed(self._entries[kind].get(key), factor, rate)
         return math.log(rate / (1.0 - rate)) - math.log(base / (1.0 - base))
+
+    @staticmethod
+    def _remember(memo: dict[_K, float], key: _K, value: float) -> None:
+        if len(memo) >= MEMO_MAX:
+            memo.clear()
+        memo[key] = value
+
+    def _forget(self) -> None:
+        """Something was learned: what was computed before is no longer so."""
+        for memo in self._memo.values():
+            memo.clear()
+        self._memo_in_category.clear()
 
     def _evict(self, kind: str) -> None:
         entries = self._entries[kind]

@@ -50,8 +50,16 @@ class Watermark(msgspec.Struct, array_like=True, gc=False):
             self.pending = 0
 
     def advance(self, elapsed_ms: int) -> None:
-        """Let event time flow with the wall clock while a partition is idle."""
-        if self.newest != UNKNOWN and elapsed_ms > 0:
+        """Let event time flow with the wall clock while a partition is idle.
+
+        Nobody is left to confirm a suspicion then: where nothing at all is known yet, as with a shop's first and only
+        visitor, the earliest suspected time is believed, or the session would never end.
+        """
+        if elapsed_ms <= 0:
+            return
+        if self.newest == UNKNOWN and self.pending:
+            self.newest, self.pending = self.pending_min, 0
+        if self.newest != UNKNOWN:
             self.newest += elapsed_ms
 
     def time(self, *, grace_ms: int) -> int:

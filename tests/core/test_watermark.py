@@ -123,3 +123,12 @@ def test_a_watermark_never_falls_and_goes_on_the_same_after_being_stored(
         assert watermark.newest >= newest
         newest = watermark.newest
     assert stored == watermark
+
+
+def test_an_idle_partition_with_a_single_visitor_believes_its_times() -> None:
+    # One visitor, one event at 10:00: nobody confirms it. Five minutes of silence later it is 10:05.
+    watermark = Watermark()
+    watermark.observe(36_000_000, "only", gap_ms=1_800_000)
+    assert watermark.time(grace_ms=0) == UNKNOWN
+    watermark.advance(300_000)
+    assert watermark.time(grace_ms=0) == 36_300_000
