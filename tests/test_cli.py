@@ -22,7 +22,7 @@ from tests.support.fixtures import Names, Servers
 
 _REPOSITORY = Path(__file__).parents[1]
 _COMMANDS = [name for commands in SECTIONS.values() for name in commands]
-#: These run until they are stopped, or print what the settings say: their flags are the settings' own.
+#: What `--help` has no need of.
 _HEAVY = ("faust", "river", "pandas", "numpy", "pydantic", "aiokafka", "redis", "rich", "aiohttp", "prometheus_client")
 
 
@@ -116,6 +116,19 @@ def test_without_kafka_the_programs_end_with_one_line_and_code_1(name: str) -> N
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["run", "worker", "trainer"])
+def test_an_unknown_model_is_refused_with_the_names_of_those_there_are(
+    name: str, embedded_servers: Servers, names: Names
+) -> None:
+    where = ["--kafka-bootstrap", embedded_servers.bootstrap, "--topic-prefix", names.topic_prefix]
+    assert _run("topics", "create", *where).exit_code == 0
+    refused = _run(name, *where, "--model", "oracle")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "Error: setting model: got 'oracle', expected one of newton, sgd; see `stream-app models`\n"
+    )
+
+
 def test_without_topics_run_says_how_to_make_them(embedded_servers: Servers, names: Names) -> None:
     refused = _run("run", "--kafka-bootstrap", embedded_servers.bootstrap, "--topic-prefix", names.topic_prefix)
     assert refused.exit_code == 1
@@ -124,8 +137,10 @@ def test_without_topics_run_says_how_to_make_them(embedded_servers: Servers, nam
     assert refused.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-@pytest.mark.parametrize("name", ["run", "worker", "trainer"])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("run", signal.SIGTERM), ("run", signal.SIGINT), ("worker", signal.SIGTERM), ("trainer", signal.SIGTERM)],
+)
 def test_the_programs_get_ready_and_end_with_code_0_within_ten_seconds_of_a_signal(
     name: str, number: signal.Signals, embedded_servers: Servers, names: Names
 ) -> None:

@@ -109,7 +109,7 @@ def demo(
     else:
         from stream_app.demo.plain import summary
 
-        click.echo(summary(facts))
+        click.echo(f"\n{summary(facts)}" if live else summary(facts))  # the terminal has printed ^C
     if failure or code:
         raise click.ClickException(failure or "the worker or the trainer crashed; the log above says why")
 

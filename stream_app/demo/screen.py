@@ -67,7 +67,7 @@ def _learning(status: Status) -> Table:
     quality, recent = status.quality, status.recent
     state = "cold" if status.cold else "warm"
     return _pairs(
-        ("snapshot", f"{status.version} of {status.model}, {state}"),
+        ("snapshot", f"{status.version}, {status.model}, {state}"),
         ("learned", f"{status.learned:,}, {status.checkouts_learned:,} checkouts"),
         ("ROC AUC", f"{number(quality.roc_auc, 3)}, recent {number(recent.roc_auc, 3)}"),
         ("", curve(status.curve)),
