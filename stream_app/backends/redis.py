@@ -66,7 +66,7 @@ class RedisView:
                 position = decode_position(stored)
                 blobs.extend(value if isinstance(value, bytes) else None for value in values)
         except (RedisError, OSError, TimeoutError) as error:
-            raise ViewError(f"reading {len(visitors)} states: {error!r}") from error
+            raise ViewError(f"reading {len(visitors)} states: {_said(error)}") from error
         return position, blobs
 
     async def open_visitors(self, partition: int) -> dict[str, int]:
@@ -77,7 +77,7 @@ class RedisView:
             async for member, deadline in self._redis.zscan_iter(key, count=KEYS_PER_CALL):
                 found[member.decode()] = int(deadline)
         except (RedisError, OSError, TimeoutError) as error:
-            raise ViewError(f"reading the deadlines: {error!r}") from error
+            raise ViewError(f"reading the deadlines: {_said(error)}") from error
         return found
 
     async def write(
@@ -99,7 +99,7 @@ class RedisView:
         try:
             answer = await self._run(keys, arguments)
         except (RedisError, OSError, TimeoutError) as error:
-            raise ViewError(f"writing {len(states)} states: {error!r}") from error
+            raise ViewError(f"writing {len(states)} states: {_said(error)}") from error
         if answer == b"":
             return None
         return decode_position(answer) or Position(seq=-1)
@@ -109,10 +109,11 @@ class RedisView:
         # glob characters in a prefix or group id would match too much; settings allow none of them
         pattern = f"{hash_tag(self._prefix, partition)}:*"
         try:
-            async for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_CALL):
-                await self._redis.unlink(key)
+            keys = [key async for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_CALL)]
+            for start in range(0, len(keys), KEYS_PER_CALL):
+                await self._redis.unlink(*keys[start : start + KEYS_PER_CALL])
         except (RedisError, OSError, TimeoutError) as error:
-            raise ViewError(f"clearing: {error!r}") from error
+            raise ViewError(f"clearing: {_said(error)}") from error
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -132,3 +133,8 @@ class RedisView:
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, max(1, len(items)), size):
         yield items[start : start + size]
+
+
+def _said(error: Exception) -> str:
+    """The error's kind and words: redis-py's own `repr` leaves the server's words out."""
+    return f"{type(error).__name__} {error}"

@@ -19,8 +19,12 @@ if not stored then
   if expected ~= 0 then
     return '-'
   end
-elseif cjson.decode(stored)['seq'] ~= expected then
-  return stored
+else
+  -- What is no position of ours has no seq that anyone expects: an error here would be tried again for ever.
+  local ok, seq = pcall(function() return cjson.decode(stored)['seq'] end)
+  if not ok or seq ~= expected then
+    return stored
+  end
 end
 local ttl = ARGV[3]
 local blobs = #KEYS - 2
