@@ -114,7 +114,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_kafka_errors_total", "counter", ("op",), "errors",
                 "a call to Kafka failed; it is tried again until it works"),
             MetricSpec("intent_fenced_total", "counter", (), "partitions",
-                "a partition was given up because another worker has it"),
+                "a partition, or the training, was given up because another process has it"),
             MetricSpec("intent_unusable_total", "counter", (), "partitions",
                 "a partition was stopped until a person acts; the log says what to do"),
         ),

@@ -234,9 +234,9 @@ class Observer:
         self._failed("kafka_error", op, error)
 
     def fenced(self, partition: int, reason: str) -> None:
-        """Another worker has the partition; this one has given it up, and nothing is lost."""
+        """Another process has the partition (−1: the training); this one has given it up, and nothing is lost."""
         self._fenced.inc()
-        _LOG.warning(_line("fenced", partition=partition, reason=reason))
+        _LOG.warning(_line("fenced", partition="trainer" if partition < 0 else partition, reason=reason))
 
     def unusable(self, partition: int, reason: str) -> None:
         """A partition stands still until a person acts."""

@@ -17,15 +17,18 @@ import click
 
 from stream_app.cli_options import Sources, with_sources
 from stream_app.cli_run import require_model
+from stream_app.demo.order import File, Order
 
 if TYPE_CHECKING:
-    from stream_app.demo.service import DemoService, Order
+    from stream_app.demo.service import DemoService
     from stream_app.demo.status import Status
     from stream_app.settings import Settings
 
 #: Pictures a second on a terminal, and lines a second elsewhere.
 _PICTURE_S: Final = 0.25
 _LINE_S: Final = 1.0
+#: Events per second of the shop unless told: what two busy cores do with ease, embedded servers included.
+_SHOP_RATE: Final = 1_000.0
 _FORMATS: Final = ("canonical", "rees46", "retailrocket")
 
 
@@ -76,31 +79,12 @@ def demo(
     """
     if (path is None) != (format_name is None):
         raise click.UsageError("--input and --format go together: a file and what it is")
-    # A second of imports: not for --help.
-    from producers.formats import FORMATS
-    from producers.source import Source, SourceError
-    from stream_app.backends.child_process import ServerError
-    from stream_app.backends.embedded import EmbeddedKafka, EmbeddedValkey
-    from stream_app.demo.service import File, Order
-
-    file = None
-    if path is not None and format_name is not None:
-        file = File(path, FORMATS[format_name])
-        try:
-            Source(path, file.format, now_ms=0).close()  # a wrong file is told at once
-        except SourceError as error:
-            wrong = click.ClickException(str(error))
-            wrong.exit_code = 2
-            raise wrong from None
-    if rate is None and file is None:
-        rate = 1_000.0
-    order = Order(file, events, duration, rate, seed)
     live = sys.stdout.isatty() and not no_tty and not as_json
     try:
-        with _ctrl_c_for_sigterm(), EmbeddedKafka() as kafka, EmbeddedValkey() as valkey:
-            code, facts, failure = _run(_settings(sources, kafka.bootstrap, valkey.url), order, live, as_json)
-    except ServerError as error:
-        raise click.ClickException(str(error)) from None
+        with _ctrl_c_for_sigterm():
+            code, facts, failure = _serve(
+                sources, path, format_name, Order(None, events, duration, rate, seed), live=live, err=as_json
+            )
     except KeyboardInterrupt:
         click.echo("stopped before the first event", err=True)
         return
@@ -114,10 +98,42 @@ def demo(
         raise click.ClickException(failure or "the worker or the trainer crashed; the log above says why")
 
 
+def _serve(
+    sources: Sources,
+    path: Path | None,
+    format_name: str | None,
+    order: Order,
+    *,
+    live: bool,
+    err: bool,
+) -> tuple[int, dict[str, Any], str]:
+    """Exit code, facts and failure of a run on embedded servers."""
+    # Two seconds of imports: not for --help.
+    from producers.formats import FORMATS
+    from producers.source import Source, SourceError
+    from stream_app.backends.child_process import ServerError
+    from stream_app.backends.embedded import EmbeddedKafka, EmbeddedValkey
+
+    if path is not None and format_name is not None:
+        order = order._replace(file=File(path, FORMATS[format_name]))
+        try:
+            Source(path, FORMATS[format_name], now_ms=0).close()  # a wrong file is told at once
+        except SourceError as error:
+            wrong = click.ClickException(str(error))
+            wrong.exit_code = 2
+            raise wrong from None
+    elif order.rate is None:
+        order = order._replace(rate=_SHOP_RATE)
+    try:
+        with EmbeddedKafka() as kafka, EmbeddedValkey() as valkey:
+            return _run(_settings(sources, kafka.bootstrap, valkey.url), order, live, err)
+    except ServerError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _settings(sources: Sources, bootstrap: str, redis_url: str) -> Settings:
     """The user's settings, but for the servers and names: nothing of a real deployment is touched."""
     from stream_app.backends.embedded import EMBEDDED_PARTITIONS
-    from stream_app.settings import Settings
 
     ours: dict[str, Any] = {
         "kafka_bootstrap": bootstrap,
@@ -125,23 +141,20 @@ def _settings(sources: Sources, bootstrap: str, redis_url: str) -> Settings:
         "topic_prefix": "",
         "group_id": "demo",
         "topic_partitions": EMBEDDED_PARTITIONS,
-        "check_crcs": False,  # the embedded Kafka stamps batches after their checksum was made
+        "check_crcs": False,  # the embedded Kafka's commit markers carry none
         "web_host": "127.0.0.1",
         "log_level": "warning",
     }
+    settings = Sources({**sources.flags, **ours}, sources.config).load()
     # A shop that is hours old: were checkouts learned half an hour before the visits of the same time that bought
     # nothing, whatever drifts with time (hour, weekday, returning visitors) would look like a reason to buy.
-    defaults = Settings.model_fields
-    ours["label_hold_ms"] = defaults["session_gap_ms"].default + defaults["grace_ms"].default
-    settings = Sources({**sources.flags, **ours}, sources.config).load()
+    changes = {"label_hold_ms": settings.session_gap_ms + settings.grace_ms}
     if sources.flags["web_port"] is None and not _is_free(settings.web_port):
-        # Another demo, or a worker: the port was not asked for, so any will do.
-        settings = settings.model_copy(update={"web_port": 0})
-    return settings
+        changes["web_port"] = 0  # another demo, or a worker: the port was not asked for, so any will do
+    return settings.model_copy(update=changes)
 
 
-def _run(settings: Settings, order: Order, live: bool, as_json: bool) -> tuple[int, dict[str, Any], str]:
-    """Exit code, facts and failure of a run."""
+def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, dict[str, Any], str]:
     from stream_app.admin import create_topics
     from stream_app.bootstrap import Deployment, create_app, run
     from stream_app.demo.service import DemoService
@@ -149,7 +162,7 @@ def _run(settings: Settings, order: Order, live: bool, as_json: bool) -> tuple[i
     require_model(settings)
     asyncio.run(create_topics(settings))
     services: list[DemoService] = []
-    outlet = _Terminal(order) if live else _Lines(err=as_json)
+    outlet = _Terminal(order) if live else _Lines(err=err)
 
     def build(deployment: Deployment) -> DemoService:
         service = DemoService(

@@ -6,12 +6,10 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mode import Service
 
-from producers.formats import Format
 from producers.replay import replay
 from producers.sink import KafkaSink, SinkError
 from producers.source import SourceError
@@ -19,6 +17,7 @@ from producers.summary import Summary
 from producers.synthetic.feed import feed
 from producers.synthetic.shop import Shop
 from stream_app.bootstrap import Deployment
+from stream_app.demo.order import File, Order
 from stream_app.demo.sink import BACKLOG_EVENTS_MAX, HeldBackSink
 from stream_app.demo.status import Status, Watch
 from stream_app.demo.tally import Tally
@@ -46,23 +45,6 @@ _DRAIN_STOPPED_S: Final = 3.0
 #: The embedded Kafka answers a fetch with one batch of each partition, so single events would crawl; in ms.
 _LINGER_MS: Final = 50
 _LOOK_S: Final = 0.02
-
-
-class File(NamedTuple):
-    """History to replay instead of the shop."""
-
-    path: Path
-    format: Format
-
-
-class Order(NamedTuple):
-    """What to run: `events` and `duration_s` end it, None not; `rate` in events per second, None without limit."""
-
-    file: File | None
-    events: int | None
-    duration_s: float | None
-    rate: float | None
-    seed: int
 
 
 class DemoService(Service):
