@@ -32,6 +32,14 @@ REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
 #: leader election.
 REQUEST_TIMEOUT_MS: Final = 15_000
 
+#: How long a batch may take to be acknowledged before its producer counts as failed. The client's own time-outs come
+#: first; but it waits for ever on a producer that another partition has stopped meanwhile.
+PUBLISH_S_MAX: Final = 20.0
+
+#: Key and value of a dead letter: a broker takes records of 1 MiB by default, and the reason in the headers and the
+#: batch around it need room. What is longer is cut; our own limit is a quarter of it, so that only broken records are.
+DEAD_LETTER_BYTES_MAX: Final = 1_000_000
+
 #: A restore that reads nothing for this long will not finish: the changelog's leader is gone.
 RESTORE_PROGRESS_S_MAX: Final = 30.0
 
@@ -50,6 +58,15 @@ async def kafka_call(what: str, call: Awaitable[_T]) -> _T:
         return await call
     except (KafkaError, OSError, TimeoutError, AssertionError) as error:
         raise LogError(f"{what}: {error!r}") from error
+
+
+async def start_client(what: str, client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Start a client. One that cannot start is closed, so that a retry for hours leaves nothing behind."""
+    try:
+        await kafka_call(what, client.start())  # type: ignore[no-untyped-call]
+    except BaseException:
+        await stop_quietly(client)
+        raise
 
 
 class SharedProducer:
@@ -75,7 +92,7 @@ class SharedProducer:
                     request_timeout_ms=REQUEST_TIMEOUT_MS,
                     retry_backoff_ms=20,
                 )
-                await kafka_call("starting the producer", producer.start())
+                await start_client("starting the producer", producer)
                 self._producer = producer
             return self._producer
 
@@ -176,19 +193,17 @@ class KafkaPartitionLog:
         """See `ports.PartitionLog`."""
         producer = await self._shared.get()
         try:
-            waiting: list[asyncio.Future[Any]] = []
-            for topic, records in self._outputs:
-                waiting += [future for future, _ in await self._send(producer, topic, records(effects))]
-            for letter in effects.dead_letters:
-                waiting.append(
-                    await producer.send(
-                        self._dead_letters, letter.value, key=letter.key, headers=dead_letter_headers(letter)
-                    )
-                )
-            await all_acknowledged(waiting)
-            states = [(visitor.encode(), blob) for visitor, blob in effects.states.items()]
-            written = await self._send(producer, self._changelog.topic, states)
-            acknowledged = await all_acknowledged([future for future, _ in written])
+            async with asyncio.timeout(PUBLISH_S_MAX):
+                waiting: list[asyncio.Future[Any]] = []
+                for topic, records in self._outputs:
+                    waiting += [future for future, _ in await self._send(producer, topic, records(effects))]
+                for letter in effects.dead_letters:
+                    key, value, headers = dead_letter_record(letter)
+                    waiting.append(await producer.send(self._dead_letters, value, key=key, headers=headers))
+                await all_acknowledged(waiting)
+                states = [(visitor.encode(), blob) for visitor, blob in effects.states.items()]
+                written = await self._send(producer, self._changelog.topic, states)
+                acknowledged = await all_acknowledged([future for future, _ in written])
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             await self._shared.discard(producer)
             raise LogError(f"writing: {error!r}") from error
@@ -223,7 +238,7 @@ class KafkaPartitionLog:
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
-        await kafka_call("starting the restore", consumer.start())
+        await start_client("starting the restore", consumer)
         try:
             consumer.assign([self._changelog])
             first = await kafka_call("restoring", consumer.beginning_offsets([self._changelog]))
@@ -244,6 +259,8 @@ class KafkaPartitionLog:
     def lag(self) -> int:
         """See `ports.PartitionLog`."""
         lag = 0
+        if not {self._events, self._labels} <= self._consumer.assignment():
+            return -1
         for place in (self._events, self._labels):
             end = self._consumer.highwater(place)
             state = self._consumer._subscription.subscription
@@ -283,7 +300,8 @@ class KafkaPartitionLog:
         if known and any(self._topic_ids) and position.topic_ids != self._topic_ids:
             raise UnusableError(
                 f"got topic ids {self._topic_ids}, expected {position.topic_ids}: a topic was deleted and made again, "
-                "its offsets mean other records now; start a new group id"
+                "its offsets mean other records now; start a new group id and topic prefix, as examples and model "
+                "know positions of the old one"
             )
 
 
@@ -296,15 +314,23 @@ async def all_acknowledged(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
     return results
 
 
-def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
-    """Why the record was rejected and where it was."""
-    return [
+def dead_letter_record(letter: DeadLetter) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    """Key, value and headers: the bytes as they came, why they were rejected and where they were."""
+    key, value = letter.key, letter.value
+    headers = [
         ("reason", letter.reason.encode()),
         ("detail", letter.detail[:1000].encode()),
         ("source_topic", letter.topic.encode()),
         ("source_partition", str(letter.partition).encode()),
         ("source_offset", str(letter.offset).encode()),
     ]
+    size = len(key or b"") + len(value or b"")
+    if size > DEAD_LETTER_BYTES_MAX:
+        headers.append(("cut_from_bytes", str(size).encode()))
+        key = key[:DEAD_LETTER_BYTES_MAX] if key is not None else None
+        value = value[: DEAD_LETTER_BYTES_MAX - len(key or b"")] if value is not None else None
+    # The client refuses a record without key and value; brokers take them, so they come in.
+    return key, b"" if key is None and value is None else value, headers
 
 
 async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

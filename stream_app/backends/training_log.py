@@ -15,7 +15,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from stream_app import topics
-from stream_app.backends.kafka import FETCH_BYTES_MAX, all_acknowledged, kafka_call, stop_quietly
+from stream_app.backends.kafka import FETCH_BYTES_MAX, all_acknowledged, kafka_call, start_client, stop_quietly
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
@@ -35,7 +35,7 @@ class SnapshotTail:
 
     async def start(self) -> None:
         """Begin at the oldest record. Raises LogError."""
-        self._consumer = AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             enable_auto_commit=False,
             check_crcs=self._settings.check_crcs,
@@ -44,8 +44,9 @@ class SnapshotTail:
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=100,
         )
-        await kafka_call("starting to follow the snapshots", self._consumer.start())
-        self._consumer.assign([self._place])
+        await start_client("starting to follow the snapshots", consumer)
+        consumer.assign([self._place])
+        self._consumer = consumer
 
     async def end(self) -> int:
         """The next offset of the topic, as it is now."""
@@ -92,7 +93,7 @@ class SnapshotWriter:
             compression_type="zstd",
             retry_backoff_ms=10,
         )
-        await kafka_call("starting the snapshot writer", producer.start())
+        await start_client("starting the snapshot writer", producer)
         self._producer = producer
 
     async def write(self, records: Sequence[Signed]) -> None:
@@ -142,7 +143,7 @@ class ExampleLog:
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=100,
         )
-        await kafka_call("starting to read the examples", consumer.start())
+        await start_client("starting to read the examples", consumer)
         self._consumer = consumer
         found = await kafka_call("reading the partitions", consumer._client.fetch_all_metadata())
         places = [TopicPartition(self._topic, p) for p in sorted(found.partitions_for_topic(self._topic) or ())]
@@ -203,7 +204,7 @@ class TrainerElection(ConsumerRebalanceListener):
         consumer.subscribe([self._topic], listener=self)
         self._consumer = consumer
         try:
-            await kafka_call("standing for trainer", consumer.start())
+            await start_client("standing for trainer", consumer)
         except LogError:
             self._consumer = None
             raise

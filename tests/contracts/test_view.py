@@ -58,9 +58,10 @@ async def stored(request: pytest.FixtureRequest) -> AsyncIterator[Stored]:
     await stored.close()
 
 
-def at(seq: int, **fields: int) -> Position:
+def at(seq: int, *, wall_time: int = 0) -> Position:
     """A position like a worker's; `wall_time` is when it was made."""
-    return Position(seq=seq, events_offset=10 * seq, watermark=Watermark(newest=1_700_000_000_000), **fields)
+    watermark = Watermark(newest=1_700_000_000_000)
+    return Position(seq=seq, events_offset=10 * seq, watermark=watermark, wall_time=wall_time)
 
 
 # ---- what is written is read ----------------------------------------------------------------------------------------
