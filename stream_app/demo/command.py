@@ -146,12 +146,10 @@ def _settings(sources: Sources, bootstrap: str, redis_url: str) -> Settings:
         "log_level": "warning",
     }
     settings = Sources({**sources.flags, **ours}, sources.config).load()
-    # A shop that is hours old: were checkouts learned half an hour before the visits of the same time that bought
-    # nothing, whatever drifts with time (hour, weekday, returning visitors) would look like a reason to buy.
-    changes = {"label_hold_ms": settings.session_gap_ms + settings.grace_ms}
     if sources.flags["web_port"] is None and not _is_free(settings.web_port):
-        changes["web_port"] = 0  # another demo, or a worker: the port was not asked for, so any will do
-    return settings.model_copy(update=changes)
+        # Another demo, or a worker: the port was not asked for, so any will do.
+        settings = settings.model_copy(update={"web_port": 0})
+    return settings
 
 
 def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, dict[str, Any], str]:
