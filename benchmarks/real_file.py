@@ -2,10 +2,10 @@
 
     python benchmarks/real_file.py FILE --format rees46 [--speed X]
 
-Scores are judged as served: each example carries the score that went out when its event came, and its label. The metrics
-are computed here from the examples topic with scikit-learn, not taken from the trainer. `--speed` is event time over wall
-time: the faster, the more events are scored before the model has learned from the ones just before (a shop's own speed
-is 1).
+Scores are judged as served: each example carries the score that went out when its event came, and its label. The
+metrics are computed here from the examples topic with scikit-learn, not taken from the trainer. `--speed` is event time
+over wall time: the faster, the more events are scored before the model has learned from the ones just before (a shop's
+own speed is 1).
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python benchmarks/throughput.py [--events N] [--rounds R] [--json]
 
-The topic is filled first; then worker and trainer start as processes of their own and the clock runs from the first score
-seen on `intent.scores.v1` to the last. Beside it, in the same round, the floor: a raw aiokafka copy loop of the same
-records (no decoding, no state, no model), so that the ratio means something on a noisy machine. CPU is what the worker
-process used, per event. Nothing here asserts a time.
+The topic is filled first; then worker and trainer start as processes of their own and the clock runs from the first
+score seen on `intent.scores.v1` to the last. Beside it, in the same round, the floor: a raw aiokafka copy loop of the
+same records (no decoding, no state, no model), so that the ratio means something on a noisy machine. CPU is what the
+worker process used in that time, per event. Then the same again by the worker alone, with the model just learned: the
+trainer, the broker and Redis share the cores otherwise. Nothing here asserts a time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -40,37 +42,39 @@ ROUNDS = 3
 async def fill(settings: Settings, events: int, seed: int) -> None:
     await admin.create_topics(settings)
     start_ms = int(time.time() * 1000) - 30 * 24 * 3600 * 1000
-    sent = 0
+    shop = Shop(seed=seed, start_ms=start_ms, sessions_per_hour=20_000.0)
     async with KafkaSink(settings.kafka_bootstrap, topic_prefix=settings.topic_prefix) as sink:
-        for fact in Shop(seed=seed, start_ms=start_ms, sessions_per_hour=20_000.0):
-            if isinstance(fact, Event):
-                await sink.send_event(fact)
-                sent += 1
-                if sent == events:
-                    break
+        for event in islice((fact for fact in shop if isinstance(fact, Event)), events):
+            await sink.send_event(event)
         await sink.flush()
 
 
-async def watch(settings: Settings, topic: str, events: int, processes: list[subprocess.Popen[bytes]]) -> float:
-    """Seconds from the first record seen on the topic to the last of `events`."""
+async def watch(
+    settings: Settings, topic: str, events: int, processes: list[subprocess.Popen[bytes]]
+) -> tuple[float, float]:
+    """Events per second while `events` more reach the topic, and CPU µs per event of the last process.
+
+    The clock starts with the first one. Only end offsets are read: a watcher that fetched the records would compete.
+    """
     places = [TopicPartition(settings.topic(topic), p) for p in range(settings.topic_partitions)]
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False)
     await consumer.start()
     consumer.assign(places)
+    before = sum((await consumer.end_offsets(places)).values())
     first = 0.0
     try:
         while True:
-            # Only the end offsets are read: a watcher that fetched every record would compete for the two cores.
-            done = sum((await consumer.end_offsets(places)).values())
+            done = sum((await consumer.end_offsets(places)).values()) - before
             now = time.perf_counter()
             if done and not first:
-                first, base = now, done
+                first, base, cpu = now, done, cpu_seconds(processes[-1].pid)
             if done >= events:
-                return (now - first) * events / max(1, events - base)
+                counted = max(1, done - base)
+                return counted / (now - first), (cpu_seconds(processes[-1].pid) - cpu) / counted * 1e6
             for process in processes:
                 if process.poll() is not None:
                     raise SystemExit(f"a process ended with {process.returncode}")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
     finally:
         await consumer.stop()
 
@@ -139,24 +143,39 @@ async def one_round(bootstrap: str, redis_url: str, events: int, number: int, lo
     await fill(ours, events, seed=number)
     await fill(floor, events, seed=number)
     copied, copy_cpu = await copy_loop(floor, events)
-    trainer, worker = start("trainer", ours, log), start("worker", ours, log)
+    trainer = start("trainer", ours, log)
+    worker = start("worker", ours, log)
     try:
-        seconds = await watch(ours, topics.SCORES, events, [trainer, worker])
-        cpu, peak = cpu_seconds(worker.pid), peak_mib(worker.pid)
+        speed, cpu = await watch(ours, topics.SCORES, events, [trainer, worker])
+        peak = peak_mib(worker.pid)
     finally:
-        for process in (worker, trainer):
-            process.send_signal(signal.SIGTERM)
-        codes = [process.wait(20) for process in (worker, trainer)]
-    if any(codes):
-        raise SystemExit(f"worker and trainer ended with {codes}; see {log}")
+        stop(worker, trainer)
+    # Again with the model that was learned, and the trainer away: what one worker can score.
+    await fill(ours, events, seed=1000 + number)
+    worker = start("worker", ours, log)
+    try:
+        alone, alone_cpu = await watch(ours, topics.SCORES, events, [worker])
+    finally:
+        stop(worker)
     return {
-        "events_per_second": events / seconds,
-        "cpu_us_per_event": cpu / events * 1e6,
+        "events_per_second": speed,
+        "cpu_us_per_event": cpu,
         "peak_mib": peak,
+        "worker_alone_events_per_second": alone,
+        "worker_alone_cpu_us_per_event": alone_cpu,
         "copy_events_per_second": events / copied,
         "copy_cpu_us_per_event": copy_cpu / events * 1e6,
-        "share_of_copy": copied / seconds,
+        "share_of_copy": speed * copied / events,
+        "worker_alone_share_of_copy": alone * copied / events,
     }
+
+
+def stop(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    codes = [process.wait(20) for process in processes]
+    if any(codes):
+        raise SystemExit(f"processes ended with {codes}")
 
 
 async def main() -> None:

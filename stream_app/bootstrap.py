@@ -129,7 +129,7 @@ def create_app(
     if worker:
         deployment.worker = scorer = Worker(settings, observer)
         services.append(Supervised("worker", scorer.run, scorer.stop))
-        health.register("worker", ready=scorer.ready)
+        health.register("worker", ready=scorer.ready, alive=scorer.alive)
     if web:
         deployment.web = WebServer(settings, registry, health)
         services.append(deployment.web)
@@ -152,6 +152,8 @@ def run(deployment: Deployment) -> int:
         loop=asyncio.new_event_loop(),
         override_logging=False,
     )
+    # Faust turns the terminal's cursor on and off, even into a pipe: our standard output is for facts.
+    faust_worker.spinner = None
     configure_logging(settings)
     try:
         faust_worker.execute_from_commandline()

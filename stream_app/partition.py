@@ -109,7 +109,7 @@ class Partition:
         pause = BACKOFF_S_MIN
         while not self._stopping.is_set():
             self._set_state("restoring")
-            started = time.monotonic()
+            started = self.progress = time.monotonic()
             try:
                 await self._take_over()
                 self._set_state("ready")

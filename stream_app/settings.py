@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     )
     # Batches and memory
     batch_records_max: int = _field(
-        2_000,
+        4_000,
         unit="records",
         ge=1,
         le=20_000,

@@ -33,6 +33,9 @@ from stream_app.settings import Settings
 #: A partition whose loop has not come round for this long is stuck: readiness says so.
 STUCK_S: Final = 30.0
 
+#: … and after this long only a restart is left. Outages of Kafka and Redis are waited out and count as progress.
+DEAD_S: Final = 300.0
+
 #: Bytes a fetch waits for, and how long at most: an idle shop's event is not held back.
 _FETCH_WAIT_MS: Final = 100
 
@@ -110,6 +113,14 @@ class Worker(ConsumerRebalanceListener):
             if not partition.caught_up:
                 return False, f"partition {number} is catching up, {partition.log.lag()} records behind"
         return True, f"scoring {len(self.partitions)} partitions"
+
+    def alive(self) -> tuple[bool, str]:
+        """No partition has been stuck for so long that only a restart is left."""
+        for number, partition in sorted(self.partitions.items()):
+            still = time.monotonic() - partition.progress
+            if partition.state != "stopped" and still > DEAD_S:
+                return False, f"partition {number} has made no progress for {still:.0f} s"
+        return True, "running"
 
     # ---- the group --------------------------------------------------------------------------------------------------
 

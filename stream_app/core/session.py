@@ -314,6 +314,13 @@ def _see_price(session: Session, price: float) -> None:
     session.price_sum += price
 
 
+def _top_share(counts: dict[str, int]) -> float:
+    """Share of the most seen key; most episodes know only one."""
+    if len(counts) < 2:
+        return float(len(counts))
+    return max(counts.values()) / sum(counts.values())
+
+
 def _raw(
     session: Session,
     history: History,
@@ -354,7 +361,7 @@ def _raw(
         price,
         session.cart_value,
         1.0 - len(session.items) / session.item_events if session.item_events else 0.0,
-        max(categories.values()) / sum(categories.values()) if categories else 0.0,
+        _top_share(categories),
         session.cart_count > 0,
         same_item,
         same_category,
