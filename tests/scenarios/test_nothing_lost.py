@@ -37,7 +37,17 @@ async def _send(deployment: Deployment, events: list[Event]) -> None:
         await sink.flush()
 
 
+_CALM: dict[str, Left] = {}
+
+
 async def _undisturbed(servers: Servers, names: Names) -> Left:
+    """What the shop leaves when nothing happens; run once for all scenarios on the same servers."""
+    if servers.bootstrap not in _CALM:
+        _CALM[servers.bootstrap] = await _run_undisturbed(servers, names)
+    return _CALM[servers.bootstrap]
+
+
+async def _run_undisturbed(servers: Servers, names: Names) -> Left:
     calm = Names(topic_prefix=f"{names.topic_prefix}calm.", group_id=f"{names.group_id}-calm")
     async with Deployment(servers, calm) as deployment:
         deployment.start("worker")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import json
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -65,39 +65,38 @@ async def test_every_row_of_a_real_file_becomes_one_score_or_one_dead_letter(
         assert all(letter["reason"] for letter in left.dead_letters)
         assert left.features.keys() == left.scores.keys()
         _assert_numbered(await deployment.read(topics.FEATURES))
-        await _assert_session_command_counts_as_by_hand(deployment, rows, left.states)
+        await _assert_session_command_counts_as_by_hand(deployment, rows)
         assert [deployment.terminate(process) for process in (worker, trainer)] == [0, 0]
 
 
 def _assert_numbered(features: list[tuple[int, Any, dict[str, str]]]) -> None:
     """The n-th feature record of a session says `events = n`."""
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for _, record, _ in features:
-        seen[record["visitor_id"], record["session_id"]] += 1  # type: ignore[index]
-        assert record["events"] == seen[record["visitor_id"], record["session_id"]]  # type: ignore[index]
+        session = record["visitor_id"], record["session_id"]
+        seen[session] += 1
+        assert record["events"] == seen[session]
 
 
-async def _assert_session_command_counts_as_by_hand(
-    deployment: Deployment, rows: list[dict[str, str]], states: dict[tuple[int, str], Any]
-) -> None:
-    """For the busiest visitor: events of finished and open sessions, as `stream-app session` and the file count them."""
+async def _assert_session_command_counts_as_by_hand(deployment: Deployment, rows: list[dict[str, str]]) -> None:
+    """For the busiest visitor: events of finished and open sessions, by `stream-app session` and by the file."""
     by_visitor: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for row in rows:
         by_visitor[_visitor(row)].add(tuple(row.values()))
     busiest = max((visitor for visitor in by_visitor if visitor), key=lambda visitor: len(by_visitor[visitor]))
     settings = deployment.settings
-    shown = subprocess.run(
-        [
-            sys.executable, "-m", "stream_app", "session", busiest, "--json",
-            "--redis-url", settings.redis_url.get_secret_value(),
-            "--topic-prefix", settings.topic_prefix, "--group-id", settings.group_id,
-        ],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    facts = json.loads(shown.stdout)
-    closed = [
-        record for _, record, _ in await deployment.read(topics.CLOSED) if record["visitor_id"] == busiest
-    ]
+    command = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "stream_app", "session", busiest, "--json"),
+        *("--redis-url", settings.redis_url.get_secret_value()),
+        *("--topic-prefix", settings.topic_prefix, "--group-id", settings.group_id),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    shown, _ = await command.communicate()
+    assert command.returncode == 0
+    facts = json.loads(shown)
+    closed = [record for _, record, _ in await deployment.read(topics.CLOSED) if record["visitor_id"] == busiest]
     open_events = sum(session["events"] for session in facts["sessions"])
     assert open_events + sum(record["events"] for record in closed) == len(by_visitor[busiest])
     assert facts["history"]["sessions"] == len(closed)
