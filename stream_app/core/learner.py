@@ -19,9 +19,11 @@ from typing import Any, Final
 
 import msgspec
 
+from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.model import IntentModel, NonFiniteError
 from stream_app.core.prequential import Prequential
+from stream_app.core.priors import HALF_LIFE_MS
 from stream_app.core.records import Example
 
 #: Episodes that must have been learned before the model is believed: with fewer than twenty positives the sixty weights
@@ -31,6 +33,11 @@ WARM_NEGATIVES_MIN: Final = 200
 
 #: Positives that may wait at once: an hour of a large shop's cold start. The oldest is learned when one more comes.
 HELD_MAX: Final = 5_000
+
+
+#: From the first outcome to the last: 2^(span / half-life) of the priors' forward decay must stay a finite number, also
+#: when millions of them are added up. 38 years; 39 would be too long.
+LEARNING_SPAN_MS_MAX: Final = 980 * HALF_LIFE_MS
 
 
 class TypedExample(Example, gc=False):
@@ -79,16 +86,17 @@ class Learner:
         Raises
         ------
         NonFiniteError
-            If the example is not finite, or learning it made the model so.
+            If the example is not finite or has an impossible time: it leaves nothing behind but its offset.
         """
         self.offsets[partition] = offset + 1
+        check_finite(example)
+        self._check_time(example)
         kind, trigger, n = example.position
         place = (partition, kind)
         if (trigger, n) <= self.positions.get(place, (-1, -1)):
             self.repeated += 1
             return False
         self.positions[place] = (trigger, n)
-        check_finite(example)
         self.clock = max(self.clock, example.label_time)
         self.prequential.observe(
             example.score, example.label, weight=example.weight, events=example.events, cold=example.cold
@@ -129,25 +137,49 @@ class Learner:
         Raises
         ------
         ValueError
-            If the values are another model's, or damaged.
+            If the values are another model's, or damaged; nothing has changed then.
         """
         if values["model"] != self.model.name:
             raise ValueError(
                 f"got a snapshot of model {values['model']!r}, expected {self.model.name!r}: set `model` to the "
                 "snapshot's, or give the new model a topic prefix of its own"
             )
-        self.model.restore(values["classifier"])
-        priors = values["priors"]
-        self.model.priors.table.set_clock(
-            landmark=priors["landmark"], newest=priors["newest"], base=list(priors["base"])
-        )
-        self.prequential.restore(values["prequential"])
-        self.updates, self.version = int(values["updates"]), int(values["version"])
-        self.positives, self.negatives, self.repeated = (int(count) for count in values["episodes"])
-        self.frontier, self.clock = (int(time) for time in values["clock"])
-        self.held = deque(msgspec.convert(example, TypedExample) for example in values["held"])
-        self.offsets = {int(partition): int(offset) for partition, offset in values["offsets"]}
-        self.positions = {(int(p), int(k)): (int(t), int(n)) for p, k, t, n in values["positions"]}
+        prequential = Prequential()
+        try:
+            priors = values["priors"]
+            landmark, newest, base = int(priors["landmark"]), int(priors["newest"]), [float(n) for n in priors["base"]]
+            prequential.restore(values["prequential"])
+            updates, version = int(values["updates"]), int(values["version"])
+            positives, negatives, repeated = (int(count) for count in values["episodes"])
+            frontier, clock = (int(time) for time in values["clock"])
+            held: deque[Example] = deque(msgspec.convert(example, TypedExample) for example in values["held"])
+            offsets = {int(partition): int(offset) for partition, offset in values["offsets"]}
+            positions = {(int(p), int(k)): (int(t), int(n)) for p, k, t, n in values["positions"]}
+            classifier = values["classifier"]
+        except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+            raise ValueError(f"got a damaged snapshot of model {self.model.name!r} ({error!r})") from None
+        self.model.restore(classifier)
+        self.model.priors.table.set_clock(landmark=landmark, newest=newest, base=base)
+        self.prequential = prequential
+        self.updates, self.version = updates, version
+        self.positives, self.negatives, self.repeated = positives, negatives, repeated
+        self.frontier, self.clock = frontier, clock
+        self.held, self.offsets, self.positions = held, offsets, positions
+
+    def _check_time(self, example: Example) -> None:
+        """Refuse a time that the priors cannot count in: one such example would end all learning, or all that is known.
+
+        Raises
+        ------
+        NonFiniteError
+            Naming the time.
+        """
+        landmark, time = self.model.priors.table.landmark, example.label_time
+        if time < EVENT_TIME_MS_MIN or (landmark >= 0 and time - landmark > LEARNING_SPAN_MS_MAX):
+            raise NonFiniteError(
+                f"example {example.event_id}: got label_time {time}, expected at least {EVENT_TIME_MS_MIN} and at most "
+                f"{LEARNING_SPAN_MS_MAX} after the first ({landmark})"
+            )
 
     def _must_wait(self, example: Example) -> bool:
         # Those that began to wait while cold stay in the queue until their time comes, so that the model does not get
