@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -35,20 +36,27 @@ class ServingModel:
 
         Raises
         ------
-        ValueError
-            If the head is not this model's or not finite; the former snapshot then stays.
+        ValueError, KeyError, TypeError
+            If the head is not this model's, damaged or not finite; the former snapshot then stays.
         """
         state = head.state
         if state.get("model") != self.name:
             raise ValueError(f"got a snapshot of model {state.get('model')!r}, expected {self.name!r}")
+        entries = list(entries)
+        priors, updates = state["priors"], int(state["updates"])
+        landmark, newest = int(priors["landmark"]), int(priors["newest"])
+        positives, negatives, _ = state["episodes"]
+        cold = positives < WARM_POSITIVES_MIN or negatives < WARM_NEGATIVES_MIN
+        base = [float(count) for count in priors["base"]]
+        numbers = [count for _, counts in entries if counts is not None for count in counts]
+        if not all(map(math.isfinite, (*numbers, *base))):
+            raise ValueError("got a non-finite number among the priors")
+        # Everything was looked at; the classifier looks at its own before it changes anything.
         self._model.restore(state["classifier"])
         table = self._model.priors.table
-        priors = state["priors"]
         table.put_changes(entries)
-        table.set_clock(landmark=priors["landmark"], newest=priors["newest"], base=priors["base"])
-        self.version, self.updates = head.version, int(state["updates"])
-        positives, negatives, _ = state["episodes"]
-        self.cold = positives < WARM_POSITIVES_MIN or negatives < WARM_NEGATIVES_MIN
+        table.set_clock(landmark=landmark, newest=newest, base=base)
+        self.version, self.updates, self.cold = head.version, updates, cold
 
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         """Probabilities, shape (N,); the base rate for each while cold."""

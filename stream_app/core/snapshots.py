@@ -120,7 +120,7 @@ class SnapshotReader:
                 kind, _, name = key.decode()[len(self._prefix) :].partition("/")
                 self._staged[kind, name] = _ENTRY_DECODER.decode(value)
                 return None
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError, IndexError) as error:
             raise RefusedError("damaged", f"record {key!r}: {error}") from None
         if head.schema != SNAPSHOT_SCHEMA:
             raise RefusedError("foreign_schema", f"got schema {head.schema}, expected {SNAPSHOT_SCHEMA}")

@@ -1,0 +1,274 @@
+"""Snapshots: what was written is read whole, and nothing else is believed."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_app.core.snapshots import (
+    SIGNATURE_HEADER,
+    SNAPSHOT_SCHEMA,
+    Head,
+    RefusedError,
+    Signed,
+    SnapshotReader,
+    encode_snapshot,
+    head_key,
+    sign,
+    signature_of,
+)
+from tests.core.examples import SECRET, SnapshotTopic, everything, examples, learner
+
+STATE = {"model": "newton", "numbers": [1, 2.5], "weights": np.array([0.1, -2.0])}
+Changes = dict[tuple[str, str], list[float] | None]
+Found = tuple[Head, list[tuple[tuple[str, str], list[float] | None]]]
+
+
+def written(version: int, changes: Changes, *, model: str = "newton", secret: bytes = SECRET) -> list[Signed]:
+    return encode_snapshot(model, STATE, changes, version=version, published_at=7, secret=secret)
+
+
+def read(reader: SnapshotReader, records: list[Signed]) -> list[Found]:
+    return [found for record in records if (found := reader.read(*record)) is not None]
+
+
+def reader(model: str = "newton") -> SnapshotReader:
+    return SnapshotReader(model, secret=SECRET)
+
+
+def head_of(**fields: Any) -> Signed:
+    """A head by hand, well signed."""
+    values = {"schema": SNAPSHOT_SCHEMA, "version": 1, "entries": 0, "published_at": 0, "state": {}, **fields}
+    value = msgspec.msgpack.encode(values)
+    return head_key("newton"), value, sign(head_key("newton"), value, SECRET)
+
+
+def refused(reason: str, record: tuple[bytes | None, bytes | None, bytes | None], to: SnapshotReader) -> None:
+    with pytest.raises(RefusedError) as error:
+        to.read(*record)
+    assert error.value.reason == reason
+    assert str(error.value).startswith(f"{reason}: ")
+
+
+# ---- what was written is read ---------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_comes_back_with_its_head_last_and_its_entries_beside_it() -> None:
+    changes: Changes = {("item", "i1"): [0.1, 2.0], ("category", "a/b/ä"): [0.0, 1e-300], ("brand", ""): None}
+    records = written(3, changes)
+    assert [key for key, _, _ in records] == [
+        b"prior/newton/item/i1", "prior/newton/category/a/b/ä".encode(), b"prior/newton/brand/", b"head/newton",
+    ]  # fmt: skip
+    one = reader()
+    assert [one.read(*record) for record in records[:-1]] == [None] * 3
+    found = one.read(*records[-1])
+    assert found is not None
+    head, entries = found
+    assert (head.schema, head.version, head.entries, head.published_at) == (SNAPSHOT_SCHEMA, 3, 3, 7)
+    assert head.state["numbers"] == [1, 2.5]
+    assert head.state["weights"].tolist() == [0.1, -2.0]
+    assert dict(entries) == changes
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    shape=st.lists(st.integers(0, 4), max_size=3),
+    special=st.sampled_from([0.0, -0.0, 1 / 3, 5e-324, 1.7e308, float("inf"), float("nan")]),
+)
+def test_arrays_of_any_shape_come_back_bit_for_bit_and_can_be_written_to(shape: list[int], special: float) -> None:
+    array = np.full(shape, special)
+    (record,) = encode_snapshot("newton", {"array": array}, {}, version=1, published_at=0, secret=SECRET)
+    found = reader().read(*record)
+    assert found is not None
+    back = found[0].state["array"]
+    assert back.shape == array.shape
+    assert back.tobytes() == array.tobytes()
+    back += 1.0
+
+
+def test_numbers_of_numpy_travel_as_plain_ones() -> None:
+    state = {"count": np.int64(2**40), "rate": np.float64(0.1), "flag": np.bool_(True)}
+    (record,) = encode_snapshot("newton", state, {}, version=1, published_at=0, secret=SECRET)
+    found = reader().read(*record)
+    assert found is not None
+    assert found[0].state == {"count": 2**40, "rate": 0.1, "flag": True}
+
+
+def test_what_cannot_travel_is_said_by_the_writer() -> None:
+    with pytest.raises(NotImplementedError, match="cannot encode"):
+        encode_snapshot("newton", {"x": object()}, {}, version=1, published_at=0, secret=SECRET)
+
+
+@pytest.mark.parametrize("model", ["newton", "sgd"])
+def test_a_learner_comes_back_as_it_was(model: str) -> None:
+    one, topic = learner(model), SnapshotTopic(model)
+    for offset, example in enumerate(examples(80)):
+        one.fold(0, offset, example)
+    topic.publish(one)
+    assert everything(topic.restored()) == everything(one)
+
+
+# ---- what is half there is not there --------------------------------------------------------------------------------
+
+
+def test_entries_without_their_head_are_invisible() -> None:
+    one = reader()
+    read(one, written(1, {("item", "a"): [1.0, 1.0]}))
+    half = written(2, {("item", "a"): [2.0, 2.0], ("item", "b"): [2.0, 2.0]})[:-1]
+    assert read(one, half) == []
+    # The next head that comes is an older one, as a repetition would be: the half is not its.
+    ((head, entries),) = read(one, [*written(1, {("item", "c"): [1.0, 1.0]})])
+    assert head.version == 1
+    assert dict(entries) == {("item", "c"): [1.0, 1.0]}
+
+
+def test_entries_of_a_head_that_was_compacted_away_come_with_the_next_one() -> None:
+    one = reader()
+    first = written(1, {("item", "a"): [1.0, 1.0], ("item", "b"): [1.0, 1.0]})[:-1]
+    ((head, entries),) = read(one, [*first, *written(2, {("item", "a"): [2.0, 2.0]})])
+    assert head.version == 2
+    assert dict(entries) == {("item", "a"): [2.0, 2.0], ("item", "b"): [1.0, 1.0]}
+
+
+def test_entries_are_told_once() -> None:
+    one = reader()
+    read(one, written(1, {("item", "a"): [1.0, 1.0]}))
+    assert read(one, written(2, {}))[0][1] == []
+
+
+def test_a_dropped_entry_stays_dropped_for_whoever_reads_all_of_the_topic() -> None:
+    one, topic = learner(), SnapshotTopic()
+    for offset, example in enumerate(examples(60)):
+        one.fold(0, offset, example)
+    topic.publish(one)
+    table = one.model.priors.table
+    table.put_changes([(("item", "i1"), None)])
+    table._changed.add(("item", "i1"))
+    assert any(key == b"prior/newton/item/i1" for key, _, _ in topic.publish(one))
+    assert everything(topic.restored()) == everything(one)
+    assert "i1" not in topic.restored().model.priors.table._entries["item"]
+
+
+# ---- what is not ours is not read -----------------------------------------------------------------------------------
+
+
+def test_a_record_without_a_signature_is_refused() -> None:
+    for key, value, _ in written(1, {("item", "a"): [1.0, 1.0]}):
+        refused("unsigned", (key, value, None), reader())
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_record_signed_with_another_secret_is_refused(part: int) -> None:
+    refused("bad_signature", written(1, {("item", "a"): [1.0, 1.0]}, secret=b"another")[part], reader())
+
+
+def test_a_signature_fits_one_key_and_one_value() -> None:
+    (entry_key, entry, entry_signature), (key, value, signature) = written(1, {("item", "a"): [1.0, 1.0]})
+    for record in (
+        (key, entry, entry_signature),
+        (entry_key, value, signature),
+        (b"prior/newton/item/b", entry, entry_signature),
+        (key, value + b"\0", signature),
+        (key, value, signature[:-1]),
+        (key, value, b""),
+    ):
+        refused("bad_signature", record, reader())
+
+
+def test_a_refused_record_does_not_stop_the_reading() -> None:
+    one = reader()
+    good = written(2, {("item", "a"): [1.0, 1.0]})
+    refused("bad_signature", written(1, {("item", "a"): [9.0, 9.0]}, secret=b"forged")[0], one)
+    refused("bad_signature", written(1, {}, secret=b"forged")[0], one)
+    ((head, entries),) = read(one, good)
+    assert (head.version, dict(entries)) == (2, {("item", "a"): [1.0, 1.0]})
+
+
+def signed(key: bytes, value: bytes) -> Signed:
+    return key, value, sign(key, value, SECRET)
+
+
+ARRAY = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xc1",
+        b"not MessagePack",
+        msgspec.msgpack.encode({"schema": SNAPSHOT_SCHEMA}),
+        msgspec.msgpack.encode({"schema": "1", "version": 1, "entries": 0, "published_at": 0, "state": {}}),
+        *(
+            head_of(state={"w": msgspec.msgpack.Ext(code, data)})[1]
+            for code, data in [
+                (7, b""),
+                (ARRAY, b""),
+                (ARRAY, b"\1"),
+                (ARRAY, struct.pack("<I", 2) + struct.pack("<I", 3)),
+                (ARRAY, struct.pack("<II", 1, 3) + b"\0" * 8),
+                (ARRAY, struct.pack("<II", 1, 1) + b"\0" * 7),
+                (ARRAY, struct.pack("<I", 2**32 - 1)),
+            ]
+        ),
+    ],
+    ids=repr,
+)
+def test_a_damaged_head_is_refused(value: bytes) -> None:
+    refused("damaged", signed(head_key("newton"), value), reader())
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", msgspec.msgpack.encode([1]), msgspec.msgpack.encode([1, ["x"]])])
+def test_a_damaged_entry_is_refused(value: bytes) -> None:
+    refused("damaged", signed(b"prior/newton/item/a", value), reader())
+
+
+def test_an_entry_whose_name_is_no_text_is_refused() -> None:
+    refused("damaged", signed(b"prior/newton/item/\xff", msgspec.msgpack.encode([1, None])), reader())
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=st.binary(max_size=60), entry=st.booleans())
+def test_well_signed_noise_is_refused_and_raises_nothing_else(value: bytes, entry: bool) -> None:
+    key = b"prior/newton/item/a" if entry else head_key("newton")
+    one = reader()
+    with suppress(RefusedError):
+        one.read(*signed(key, value))
+    # Whatever it was, reading goes on.
+    assert read(one, written(2**63, {}))[0][0].version == 2**63
+
+
+def test_a_head_of_another_schema_is_refused_and_the_entries_wait_for_one_of_ours() -> None:
+    one = reader()
+    read(one, written(1, {("item", "a"): [1.0, 1.0]})[:-1])
+    refused("foreign_schema", head_of(schema=SNAPSHOT_SCHEMA + 1, version=1), one)
+    assert dict(read(one, written(2, {}))[0][1]) == {("item", "a"): [1.0, 1.0]}
+
+
+def test_another_models_records_are_not_looked_at() -> None:
+    one = reader("newton")
+    for record in (*written(1, {("item", "a"): [1.0, 1.0]}, model="newton2"), *written(1, {}, model="sgd")):
+        assert one.read(record[0], b"whatever", None) is None
+        assert one.read(*record) is None
+    ((_, entries),) = read(one, written(1, {}))
+    assert entries == []
+
+
+def test_records_without_key_or_value_are_passed_over() -> None:
+    one = reader()
+    assert one.read(None, b"x", b"y") is None
+    assert one.read(head_key("newton"), None, b"y") is None
+    assert one.read(head_key("newton"), None, None) is None
+    assert one.read(b"prior/newton/item/a", None, None) is None
+
+
+def test_the_signature_is_found_among_other_headers() -> None:
+    assert signature_of([]) is None
+    assert signature_of([("other", b"x"), (SIGNATURE_HEADER, b"s"), (SIGNATURE_HEADER, b"t")]) == b"s"
