@@ -211,7 +211,12 @@ class Worker(ConsumerRebalanceListener):
             ttl_ms=settings.history_ttl_ms + settings.session_gap_ms,
         )
         # Scores before the model is known would be cold ones for no reason.
-        await asyncio.wait({asyncio.create_task(self.follower.caught_up.wait())}, timeout=STUCK_S)
+        waiting = [asyncio.create_task(event.wait()) for event in (self.follower.caught_up, self._stopping)]
+        await asyncio.wait(waiting, timeout=STUCK_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if self._stopping.is_set():
+            return
         self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
         await kafka_call("connecting", self._admin.start())
         consumer = AIOKafkaConsumer(
@@ -235,8 +240,8 @@ class Worker(ConsumerRebalanceListener):
 
     async def _until_stopped(self, following: asyncio.Task[None]) -> None:
         """Watch over the parts: one that ends by itself is a crash."""
-        assert self._consumer is not None
         while not self._stopping.is_set():
+            assert self._consumer is not None
             if following.done():
                 following.result()
                 raise RuntimeError("the model follower ended by itself")
