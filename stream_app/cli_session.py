@@ -16,7 +16,7 @@ from stream_app.cli_options import with_settings
 from stream_app.cli_table import show_table
 from stream_app.core.effects import Position, decode_position
 from stream_app.core.features import FEATURES
-from stream_app.core.state import StateVersionError, decode
+from stream_app.core.state import DamagedStateError, StateVersionError, decode
 from stream_app.settings import Settings
 from stream_app.visitor_facts import visitor_facts
 
@@ -49,7 +49,7 @@ def session_command(visitor_id: str, as_json: bool, settings: Settings) -> None:
     """
     try:
         facts = asyncio.run(read_visitor(settings, visitor_id))
-    except (NotFoundError, StateVersionError) as error:
+    except (NotFoundError, StateVersionError, DamagedStateError) as error:
         raise click.ClickException(str(error)) from None
     except (RedisError, OSError) as error:
         raise click.ClickException(

@@ -42,7 +42,8 @@ from stream_app.core.effects import Effects, Position
 from stream_app.core.processor import PartitionProcessor, Plan, Scorer
 from stream_app.observe import Observer
 
-#: Batches that may wait for Redis: scores do not wait for a slow one, and memory does not grow with a dead one.
+#: Batches that may wait for Redis: scores do not wait for its writes, and memory does not grow while it is away. A
+#: batch with a visitor that memory does not hold has to be read first, and waits (docs/adr/0014).
 WRITE_BEHIND_MAX: Final = 16
 
 #: A poll returns at the latest after this: how soon stopping and the clock of an idle partition are noticed.
@@ -97,6 +98,8 @@ class Partition:
         self._written_seq = 0
         self._idle_since = 0.0
         self._rebuild = False
+        #: monotonic time since when Redis has been waited for; None while it answers
+        self.waiting_since: float | None = None
         #: monotonic time of the last finished batch or empty poll: what readiness looks at
         self.progress = time.monotonic()
 
@@ -112,13 +115,17 @@ class Partition:
             started = self.progress = time.monotonic()
             try:
                 await self._take_over()
+                if self.waiting_since is not None:
+                    self.observer.back("redis", time.monotonic() - self.waiting_since, partition=self.partition)
+                    self.waiting_since = None
                 self._set_state("ready")
                 await self._work()
-            except ViewLostError as error:
+            except (ViewLostError, state.DamagedStateError) as error:
                 self._rebuild = True
                 self.observer.view_lost(self.partition, str(error))
             except ViewError as error:
-                self.observer.redis_error("partition", error)
+                self.observer.redis_error("partition", error, again=self.waiting_since is not None)
+                self.waiting_since = self.waiting_since or time.monotonic()
             except LogError as error:
                 self.observer.kafka_error("partition", error)
             except FencedError as error:
@@ -177,7 +184,7 @@ class Partition:
             for visitor, blob in chunk:
                 if blob is None:
                     states.pop(visitor, None)
-                else:
+                elif _is_newer(blob, states.get(visitor)):
                     states[visitor] = blob
         await self.view.clear(self.partition)
         # Above all that is known to have been stored: whoever believes in the old view fails its compare-and-set.
@@ -193,7 +200,14 @@ class Partition:
         tail: dict[str, bytes | None] = {}
         if stored.changelog_end < end:
             async for chunk in self.log.changelog(start=stored.changelog_end, end=end):
-                tail.update(chunk)
+                for visitor, blob in chunk:
+                    if blob is None or _is_newer(blob, tail.get(visitor)):
+                        tail[visitor] = blob
+            _, known = await self.view.load(self.partition, list(tail))
+            for visitor, blob in zip(list(tail), known, strict=True):
+                newest = tail[visitor]
+                if newest is not None and not _is_newer(newest, blob):
+                    del tail[visitor]
         deadlines = await self.view.open_visitors(self.partition)
         seq = await self._write_view(tail, deadlines, base, expected=stored.seq, seq=stored.seq + 1, end=end)
         if tail:
@@ -222,10 +236,13 @@ class Partition:
         for start in range(0, max(1, len(visitors)), _REBUILD_STATES):
             self.progress = time.monotonic()
             chunk = {visitor: states[visitor] for visitor in visitors[start : start + _REBUILD_STATES]}
-            changes = {
-                visitor: state.decode(blob).deadline(gap_ms) if blob is not None else None
-                for visitor, blob in chunk.items()
-            }
+            try:
+                changes = {
+                    visitor: state.decode(blob).deadline(gap_ms) if blob is not None else None
+                    for visitor, blob in chunk.items()
+                }
+            except state.DamagedStateError as error:
+                raise UnusableError(f"the changelog holds a state that cannot be read: {error}") from None
             last = start + _REBUILD_STATES >= len(visitors)
             position = msgspec.structs.replace(
                 base, seq=seq, changelog_end=end if last else -1, wall_time=int(self.now() * 1000)
@@ -405,17 +422,26 @@ class Partition:
             self._behind.task_done()
 
     async def _retry_view(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Wait a Redis outage out, with back-off."""
+        """Wait a Redis outage out, with back-off; it is told when it begins and when it is over."""
         pause = BACKOFF_S_MIN
         while True:
             try:
-                return await call()
+                answer = await call()
             except ViewError as error:
-                self.observer.redis_error("view", error)
+                self.observer.redis_error("view", error, again=self.waiting_since is not None)
+                if self.waiting_since is None:
+                    self.waiting_since = time.monotonic()
                 if self._stopping.is_set():
                     raise
+            else:
+                if self.waiting_since is not None:
+                    self.observer.back("redis", time.monotonic() - self.waiting_since, partition=self.partition)
+                    self.waiting_since = None
+                return answer
             await self._sleep(pause)
+            # A wait is not a hang: only readiness looks at `waiting_since`.
             self.progress = time.monotonic()
+            self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))
             pause = min(2 * pause, BACKOFF_S_MAX)
 
     async def _drain(self, writer: asyncio.Task[None]) -> None:
@@ -437,6 +463,25 @@ class Partition:
     def _end(self, problem: str) -> None:
         self.problem = problem
         self._set_state("stopped")
+
+
+def _is_newer(blob: bytes, than: bytes | None) -> bool:
+    """Whether a state from the changelog replaces one that came before it.
+
+    Nothing fences a former owner's last writes under `at_least_once`: they may land behind the new owner's. What has
+    been applied tells them apart; at equal offsets (a session that the clock ended) the later record has the say.
+
+    Raises
+    ------
+    UnusableError
+        If a state in the changelog cannot be read: there is nothing left to rebuild it from.
+    """
+    if than is None:
+        return True
+    try:
+        return state.applied(blob) >= state.applied(than)
+    except state.DamagedStateError as error:
+        raise UnusableError(f"the changelog holds a state that cannot be read: {error}") from None
 
 
 def _is_trusted(stored: Position, committed: Committed, end: int) -> bool:

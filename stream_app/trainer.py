@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from stream_app.backends.kafka import PULSE_S, KafkaPulse
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.learner import Learner, TypedExample
@@ -31,6 +32,9 @@ _EXAMPLES_PER_TURN: Final = 400
 #: A poll returns at the latest after this, so that snapshots are on time.
 _POLL_MS: Final = 100
 
+#: A trainer that has not come round for this long is stuck: readiness says so.
+STUCK_S: Final = 30.0
+
 #: Pause before beginning again after Kafka failed or the election was lost.
 _RETRY_S: Final = 1.0
 
@@ -44,6 +48,7 @@ class Trainer:
         self._settings = settings
         self._observer = observer
         self._secret = settings.snapshot_key.get_secret_value().encode()
+        self._pulse = KafkaPulse(observer, "trainer")
         self._stopping = asyncio.Event()
         self._poisoned: dict[int, int] = {}
         #: standby, restoring, learning or stopped
@@ -54,6 +59,14 @@ class Trainer:
         #: monotonic time of the last finished turn: what readiness looks at
         self.progress = time.monotonic()
 
+    def ready(self) -> tuple[bool, str]:
+        """Learning or standing by, with a Kafka that answers."""
+        if self._pulse.problem:
+            return False, self._pulse.problem
+        if time.monotonic() - self.progress > STUCK_S:
+            return False, f"{self.state}: no progress for {STUCK_S:g} s"
+        return self.state in ("learning", "standby"), self.state
+
     def stop(self) -> None:
         """Publish what was learned, then end."""
         self._stopping.set()
@@ -61,6 +74,7 @@ class Trainer:
     async def run(self) -> None:
         """Stand by or learn until stopped."""
         election = TrainerElection(self._settings, self._settings.model)
+        pulse = asyncio.create_task(self._feel_pulse(), name="trainer-pulse")
         try:
             while not self._stopping.is_set():
                 self._set_state("standby")
@@ -69,7 +83,8 @@ class Trainer:
                         break
                     await self._learn(election)
                 except LogError as error:
-                    self._observer.kafka_error("trainer", error)
+                    # The pulse tells of an outage once; each attempt in it is only counted.
+                    self._observer.kafka_error("trainer", error, again=bool(self._pulse.problem))
                 except FencedError as error:
                     self._observer.fenced(-1, str(error))
                 except NonFiniteError as error:
@@ -78,8 +93,25 @@ class Trainer:
                     self._observer.model_error(str(error))
                 await self._sleep(_RETRY_S)
         finally:
+            pulse.cancel()
+            await asyncio.gather(pulse, return_exceptions=True)
             await election.stop()
             self._set_state("stopped")
+
+    async def _feel_pulse(self) -> None:
+        """Ask beside the loop whether Kafka is there: a transaction may hang for as long as it is not."""
+        while True:
+            tail = SnapshotTail(self._settings)
+            try:
+                await tail.start()
+                while True:
+                    await tail.feel(self._pulse)
+                    await asyncio.sleep(PULSE_S)
+            except LogError as error:
+                self._pulse.missed(error)
+                await asyncio.sleep(_RETRY_S)
+            finally:
+                await tail.stop()
 
     async def _elected(self, election: TrainerElection) -> bool:
         if not election.started:

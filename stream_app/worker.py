@@ -20,7 +20,14 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from stream_app import admin, topics
-from stream_app.backends.kafka import FETCH_BYTES_MAX, KafkaPartitionLog, SharedProducer, kafka_call, stop_quietly
+from stream_app.backends.kafka import (
+    FETCH_BYTES_MAX,
+    KafkaPartitionLog,
+    KafkaPulse,
+    SharedProducer,
+    kafka_call,
+    stop_quietly,
+)
 from stream_app.backends.ports import LogError, UnusableError
 from stream_app.backends.redis import RedisView, connect
 from stream_app.core.effects import Effects
@@ -32,6 +39,9 @@ from stream_app.settings import Settings
 
 #: A partition whose loop has not come round for this long is stuck: readiness says so.
 STUCK_S: Final = 30.0
+
+#: A partition that waits for Redis for longer than this says so.
+WAITING_S: Final = 2.0
 
 #: … and after this long only a restart is left. Outages of Kafka and Redis are waited out and count as progress.
 DEAD_S: Final = 300.0
@@ -69,6 +79,9 @@ class Worker(ConsumerRebalanceListener):
         self._producer = SharedProducer(settings)
         self._view: RedisView | None = None
         self._joined = False
+        self._pulse = KafkaPulse(observer, "worker")
+        #: partitions assigned without their twin: nothing of theirs may be scored
+        self._alone: set[int] = set()
         self._counts: tuple[int, list[str]] = (0, [])
 
     def listen(self, callback: Callable[[Effects, int], None]) -> None:
@@ -105,7 +118,14 @@ class Worker(ConsumerRebalanceListener):
             return False, "joining the group"
         if not self.follower.caught_up.is_set():
             return False, "reading the model"
+        if self._pulse.problem:
+            return False, self._pulse.problem
+        if self._alone:
+            return False, f"partitions {sorted(self._alone)} came without their twin of the other input topic"
         for number, partition in sorted(self.partitions.items()):
+            waiting = partition.waiting_since
+            if waiting is not None and time.monotonic() - waiting > WAITING_S:
+                return False, f"partition {number} has waited {time.monotonic() - waiting:.0f} s for Redis"
             if partition.state != "ready":
                 return False, f"partition {number} is {partition.state} {partition.problem}".rstrip()
             if time.monotonic() - partition.progress > STUCK_S:
@@ -126,6 +146,7 @@ class Worker(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Finish what is in flight before the partition goes to another."""
+        self._alone.clear()
         await self._give_back(sorted({place.partition for place in revoked}))
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
@@ -134,6 +155,7 @@ class Worker(ConsumerRebalanceListener):
         self._consumer.pause(*assigned)
         for number in sorted({place.partition for place in assigned}):
             if {place.topic for place in assigned if place.partition == number} != self._topics():
+                self._alone.add(number)
                 self._observer.kafka_error(
                     "assignment", LogError(f"partition {number} was assigned without its twin: {sorted(assigned)}")
                 )
@@ -248,6 +270,7 @@ class Worker(ConsumerRebalanceListener):
             for number, task in list(self._tasks.items()):
                 if task.done() and task.exception() is not None:
                     raise RuntimeError(f"partition {number} crashed") from task.exception()
+            await self._pulse.check(self._consumer, TopicPartition(self._settings.topic(topics.EVENTS), 0))
             # A consumer that is never polled is taken for stuck; while every partition restores, this is the poll.
             idle = [place for place in self._consumer.assignment() if place in self._consumer.paused()]
             if idle:

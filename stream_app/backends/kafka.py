@@ -20,6 +20,7 @@ from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from stream_app import topics
 from stream_app.backends.ports import Committed, LogError, Polled, UnusableError
 from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, decode_position, encode_position
+from stream_app.observe import Observer
 from stream_app.settings import Settings
 
 #: Bytes of one record batch before compression: below the broker's default limit of 1 MiB for a batch.
@@ -46,6 +47,13 @@ RESTORE_PROGRESS_S_MAX: Final = 30.0
 #: Bytes fetched per partition and request: two full batches of our own inputs.
 FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
 
+#: In seconds: for a client to say goodbye.
+STOP_S_MAX: Final = 5.0
+
+#: How often Kafka is asked whether it is there, and how long it may take: readiness must tell within seconds.
+PULSE_S: Final = 2.0
+PULSE_TIMEOUT_S: Final = 2.0
+
 _T = TypeVar("_T")
 
 
@@ -67,6 +75,48 @@ async def start_client(what: str, client: AIOKafkaProducer | AIOKafkaConsumer) -
     except BaseException:
         await stop_quietly(client)
         raise
+
+
+class KafkaPulse:
+    """Whether Kafka answers, asked every few seconds: while a broker is away polls do not raise, they come empty."""
+
+    def __init__(self, observer: Observer, op: str) -> None:
+        self._observer = observer
+        self._op = op
+        self._next = 0.0
+        self._silent_since: float | None = None
+
+    async def check(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> None:
+        """Ask, if it is time to; takes at most `PULSE_TIMEOUT_S`."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + PULSE_S
+        # In a task of its own, for the reason given at `stop_quietly`.
+        asking = asyncio.ensure_future(consumer.end_offsets([place]))
+        _, unfinished = await asyncio.wait({asking}, timeout=PULSE_TIMEOUT_S)
+        if unfinished:
+            asking.cancel()
+        answers: list[Any] = await asyncio.gather(asking, return_exceptions=True)
+        if isinstance(answers[0], BaseException):
+            self.missed(answers[0])
+        elif self._silent_since is not None:
+            self._observer.back("kafka", now - self._silent_since)
+            self._silent_since = None
+
+    def missed(self, error: BaseException) -> None:
+        """Kafka did not answer."""
+        silent = LogError(f"Kafka does not answer: {error!r}")
+        self._observer.kafka_error(self._op, silent, again=self._silent_since is not None)
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+
+    @property
+    def problem(self) -> str:
+        """What readiness has to say; empty while Kafka answers."""
+        if self._silent_since is None:
+            return ""
+        return f"Kafka has not answered for {time.monotonic() - self._silent_since:.0f} s"
 
 
 class SharedProducer:
@@ -150,11 +200,15 @@ class KafkaPartitionLog:
             "reading the committed offsets",
             self._admin.list_consumer_group_offsets(self._settings.group_id, partitions=both),
         )
+        if not all(place in stored for place in both):
+            # A coordinator that is loading or moving gives an empty answer; aiokafka drops the error that came with it.
+            # A group that never committed is told as -1: taking one for the other would read the whole log again.
+            raise LogError(f"reading the committed offsets: got an answer without {both}, the coordinator is not ready")
         starts = await kafka_call("reading the first offsets", self._consumer.beginning_offsets(both))
         ends = await kafka_call("reading the end offsets", self._consumer.end_offsets(both))
         offsets = []
         for place in both:
-            offset = stored[place].offset if place in stored else -1
+            offset = stored[place].offset
             if offset < 0:
                 offset = starts[place]
             if not starts[place] <= offset <= ends[place]:
@@ -164,8 +218,7 @@ class KafkaPartitionLog:
                     "what to do with the gap and reset the group's offsets"
                 )
             offsets.append(offset)
-        metadata = stored[self._events].metadata if self._events in stored else ""
-        position = decode_position(metadata)
+        position = decode_position(stored[self._events].metadata)
         if position is not None:
             self._refuse_other_topics(position)
         return Committed(offsets[0], offsets[1], self._stamp(position) if position else None)
@@ -207,6 +260,10 @@ class KafkaPartitionLog:
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             await self._shared.discard(producer)
             raise LogError(f"writing: {error!r}") from error
+        except asyncio.CancelledError:
+            # What was sent may still arrive: nobody else must find this producer in the middle of it.
+            await asyncio.shield(self._shared.discard(producer))
+            raise
         # A batch's acknowledgement carries the offset of its first record.
         return int(acknowledged[-1].offset) + written[-1][1] if written else -1
 
@@ -335,7 +392,10 @@ def dead_letter_record(letter: DeadLetter) -> tuple[bytes | None, bytes | None, 
 
 async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     """Stop a client whose end no longer matters; a dead broker must not hold us up."""
-    try:
-        await asyncio.wait_for(client.stop(), 5.0)  # type: ignore[no-untyped-call]
-    except (KafkaError, OSError, TimeoutError, AssertionError):
-        return
+    # In a task of its own: inside, aiokafka awaits tasks and futures that a time-out of ours may have cancelled, and
+    # their CancelledError would look like one of ours.
+    stopping = asyncio.ensure_future(client.stop())  # type: ignore[no-untyped-call]
+    _, unfinished = await asyncio.wait({stopping}, timeout=STOP_S_MAX)
+    if unfinished:
+        stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)

@@ -15,7 +15,14 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from stream_app import topics
-from stream_app.backends.kafka import FETCH_BYTES_MAX, all_acknowledged, kafka_call, start_client, stop_quietly
+from stream_app.backends.kafka import (
+    FETCH_BYTES_MAX,
+    KafkaPulse,
+    all_acknowledged,
+    kafka_call,
+    start_client,
+    stop_quietly,
+)
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
@@ -23,6 +30,9 @@ from stream_app.settings import Settings
 
 #: A head carries the covariance of some seventy weights, 40 kB; entries are small. Kafka's default limit is far away.
 _TRANSACTION_TIMEOUT_MS = 10_000
+
+#: In seconds: beyond the broker's own limit for the transaction, after which it cannot be committed any more.
+WRITE_S_MAX = 15.0
 
 
 class SnapshotTail:
@@ -53,6 +63,11 @@ class SnapshotTail:
         assert self._consumer is not None
         ends = await kafka_call("reading the snapshots' end", self._consumer.end_offsets([self._place]))
         return int(ends[self._place])
+
+    async def feel(self, pulse: KafkaPulse) -> None:
+        """Ask Kafka for a sign of life."""
+        assert self._consumer is not None
+        await pulse.check(self._consumer, self._place)
 
     async def position(self) -> int:
         """The next offset to read."""
@@ -104,14 +119,16 @@ class SnapshotWriter:
         producer = self._producer
         assert producer is not None
         try:
-            await producer.begin_transaction()
-            sent = []
-            for key, value, signature in records:
-                headers = [(SIGNATURE_HEADER, signature)]
-                sent.append(await producer.send(self._topic, value, key=key, headers=headers, partition=0))
-            # aiokafka commits even when a batch failed: wait for each acknowledgement first.
-            await all_acknowledged(sent)
-            await producer.commit_transaction()
+            # aiokafka would wait for a broker that is away without end; the transaction itself is given up by then.
+            async with asyncio.timeout(WRITE_S_MAX):
+                await producer.begin_transaction()
+                sent = []
+                for key, value, signature in records:
+                    headers = [(SIGNATURE_HEADER, signature)]
+                    sent.append(await producer.send(self._topic, value, key=key, headers=headers, partition=0))
+                # aiokafka commits even when a batch failed: wait for each acknowledgement first.
+                await all_acknowledged(sent)
+                await producer.commit_transaction()
         except (ProducerFenced, IllegalOperation) as error:
             raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:

@@ -112,8 +112,8 @@ class PartitionProcessor:
 
         Raises
         ------
-        StateVersionError
-            If a blob was written by another version.
+        StateVersionError, DamagedStateError
+            If a blob was written by another version, or cannot be read.
         """
         self.cache.put(loaded)
         plan.blobs.update(loaded)

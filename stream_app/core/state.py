@@ -44,6 +44,17 @@ class StateVersionError(ValueError):
     """A blob was written by another version. Not retryable: the text says what to do."""
 
 
+class DamagedStateError(ValueError):
+    """A blob cannot be read. In the view it is replaced from the changelog; in the changelog a person must act."""
+
+
+class _Applied(msgspec.Struct, array_like=True, gc=False):
+    """The first fields of a `Visitor`, read alone."""
+
+    events_offset: int
+    labels_offset: int
+
+
 class Sample(msgspec.Struct, array_like=True, gc=False):
     """A scored event that waits for its outcome, with everything its example will say.
 
@@ -174,6 +185,7 @@ class Visitor(msgspec.Struct, array_like=True):
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Visitor)
+_APPLIED_DECODER: Final = msgspec.msgpack.Decoder(_Applied)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _PREFIX: Final = bytes([STATE_VERSION])
 
@@ -189,18 +201,32 @@ def decode(blob: bytes) -> Visitor:
     Raises
     ------
     StateVersionError
-        If the blob was written by a newer version, has none, or is damaged.
+        If the blob was written by another version.
+    DamagedStateError
+        If it is empty, or is not what this version writes.
     """
-    if blob[:1] != _PREFIX:
-        got = f"state version {blob[0]}" if blob else "an empty state"
-        raise StateVersionError(
-            f"got {got}, this program reads version {STATE_VERSION}: run the version that wrote it, or start a new "
-            "group id to rebuild the states from the events"
-        )
+    _check_version(blob)
     try:
         return _DECODER.decode(memoryview(blob)[1:])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedStateError(f"got a damaged state of version {STATE_VERSION}: {error}") from None
+
+
+def applied(blob: bytes) -> tuple[int, int]:
+    """The events and labels offsets that a blob contains; raises as `decode`."""
+    _check_version(blob)
+    try:
+        offsets = _APPLIED_DECODER.decode(memoryview(blob)[1:])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedStateError(f"got a damaged state of version {STATE_VERSION}: {error}") from None
+    return offsets.events_offset, offsets.labels_offset
+
+
+def _check_version(blob: bytes) -> None:
+    if not blob:
+        raise DamagedStateError("got an empty state")
+    if blob[:1] != _PREFIX:
         raise StateVersionError(
-            f"got a damaged state of version {STATE_VERSION} ({error}): delete the group's keys in Redis; the worker "
-            "restores them from the changelog"
-        ) from None
+            f"got state version {blob[0]}, this program reads version {STATE_VERSION}: run the version that wrote it, "
+            "or start a new group id and topic prefix to rebuild the states from the events"
+        )

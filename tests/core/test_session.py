@@ -212,7 +212,7 @@ def test_a_state_of_another_version_is_refused_with_what_to_do() -> None:
     assert state.decode(blob) == state.Visitor()
     with pytest.raises(state.StateVersionError, match=r"got state version 9, this program reads version 1"):
         state.decode(b"\x09" + blob[1:])
-    with pytest.raises(state.StateVersionError, match="empty state"):
+    with pytest.raises(state.DamagedStateError, match="empty state"):
         state.decode(b"")
-    with pytest.raises(state.StateVersionError, match="damaged"):
+    with pytest.raises(state.DamagedStateError, match="damaged"):
         state.decode(blob[:-1])

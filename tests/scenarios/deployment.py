@@ -83,8 +83,8 @@ class Deployment:
             sys.stderr.write(self.log.read_text()[-8000:])
         self.log.unlink(missing_ok=True)
 
-    def start(self, verb: str) -> subprocess.Popen[bytes]:
-        """Run `stream-app <verb>`."""
+    def start(self, verb: str, *, web_port: int = 0) -> subprocess.Popen[bytes]:
+        """Run `stream-app <verb>`; 0 takes any free web port."""
         settings = self.settings
         environment = {key: value for key, value in os.environ.items() if not key.startswith("STREAM_APP_")} | {
             "STREAM_APP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
@@ -99,7 +99,7 @@ class Deployment:
             environment[f"STREAM_APP_{name}".upper()] = str(value)
         with self.log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "stream_app", verb, "--web-port", "0"],
+                [sys.executable, "-m", "stream_app", verb, "--web-port", str(web_port)],
                 env=environment, stdout=output, stderr=output, cwd=_REPOSITORY,
             )  # fmt: skip
         self.processes.append(process)
