@@ -223,15 +223,21 @@ class Observer:
         self._views_lost.inc()
         _LOG.warning(_line("view_lost", partition=partition, reason=reason, next="restored from the changelog"))
 
-    def redis_error(self, op: str, error: Exception) -> None:
-        """A call to Redis failed and will be tried again."""
+    def redis_error(self, op: str, error: Exception, *, again: bool = False) -> None:
+        """A call to Redis failed and will be tried again; `again` counts it without a line of its own."""
         self._redis_errors.add(1, op)
-        self._failed("redis_error", op, error)
+        if not again:
+            self._failed("redis_error", op, error)
 
-    def kafka_error(self, op: str, error: Exception) -> None:
-        """A call to Kafka failed and will be tried again."""
+    def kafka_error(self, op: str, error: Exception, *, again: bool = False) -> None:
+        """A call to Kafka failed and will be tried again; `again` counts it without a line of its own."""
         self._kafka_errors.add(1, op)
-        self._failed("kafka_error", op, error)
+        if not again:
+            self._failed("kafka_error", op, error)
+
+    def back(self, server: str, seconds: float, *, partition: int = -1) -> None:
+        """A server answers again, after so many seconds; the partition that waited, or −1 for the process."""
+        _LOG.info(_line("back", server=server, partition=partition, seconds=round(seconds, 3)))
 
     def fenced(self, partition: int, reason: str) -> None:
         """Another process has the partition (−1: the training); this one has given it up, and nothing is lost."""
@@ -301,13 +307,14 @@ class Observer:
             _LOG.debug(_line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
 
     def quality(self, name: str, quality: Quality) -> None:
-        """The scores of a window (`total`, `recent`, `third_event`) are this good; NaN shows as NaN."""
+        """The scores of a window (`total`, `recent`, `third_event`) are this good; NaN while they rest on too few examples."""
         children = self._quality_children.get(name)
         if children is None:
             children = [(field, gauge.labels(name)) for field, gauge in self._quality.items()]
             self._quality_children[name] = children
+        shown = quality.shown()
         for field, gauge in children:
-            gauge.set(getattr(quality, field))
+            gauge.set(getattr(shown, field))
 
     def trainer_state(self, state: str) -> None:
         """The trainer is in one of `TRAINER_STATES`."""
