@@ -1,12 +1,12 @@
 """Events per second of one worker and one trainer through a real broker and a real Redis, watched from outside.
 
-    python benchmarks/throughput.py [--events N] [--rounds R] [--json]
+    python benchmarks/throughput.py [--events N] [--rounds R] [--workers W] [--json]
 
 The topic is filled first; then worker and trainer start as processes of their own and the clock runs from the first
 score seen on `intent.scores.v1` to the last. Beside it, in the same round, the floor: a raw aiokafka copy loop of the
 same records (no decoding, no state, no model), so that the ratio means something on a noisy machine. CPU is what the
-worker process used in that time, per event. Then the same again by the worker alone, with the model just learned: the
-trainer, the broker and Redis share the cores otherwise. Nothing here asserts a time.
+worker process used in that time, per event. Then the same again by the worker alone with the model just learned, and by
+several workers: the trainer, the broker and Redis share the cores otherwise. Nothing here asserts a time.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def start(verb: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=Path(__file__).parents[1])
 
 
-async def one_round(bootstrap: str, redis_url: str, events: int, number: int, log: Path) -> dict[str, float]:
+async def one_round(
+    bootstrap: str, redis_url: str, events: int, workers: int, number: int, log: Path
+) -> dict[str, float]:
     ours = load(flags={"kafka_bootstrap": bootstrap, "redis_url": redis_url, "topic_prefix": f"ours{number}."})
     floor = load(flags={"kafka_bootstrap": bootstrap, "redis_url": redis_url, "topic_prefix": f"floor{number}."})
     await fill(ours, events, seed=number)
@@ -151,23 +153,30 @@ async def one_round(bootstrap: str, redis_url: str, events: int, number: int, lo
     finally:
         stop(worker, trainer)
     # Again with the model that was learned, and the trainer away: what one worker can score.
-    await fill(ours, events, seed=1000 + number)
-    worker = start("worker", ours, log)
-    try:
-        alone, alone_cpu = await watch(ours, topics.SCORES, events, [worker])
-    finally:
-        stop(worker)
+    alone, alone_cpu = await score_alone(ours, events, 1, number, log)
+    several, _ = await score_alone(ours, events, workers, number + 100, log)
     return {
         "events_per_second": speed,
         "cpu_us_per_event": cpu,
         "peak_mib": peak,
         "worker_alone_events_per_second": alone,
         "worker_alone_cpu_us_per_event": alone_cpu,
+        f"{workers}_workers_alone_events_per_second": several,
         "copy_events_per_second": events / copied,
         "copy_cpu_us_per_event": copy_cpu / events * 1e6,
         "share_of_copy": speed * copied / events,
         "worker_alone_share_of_copy": alone * copied / events,
     }
+
+
+async def score_alone(settings: Settings, events: int, workers: int, number: int, log: Path) -> tuple[float, float]:
+    """Fill the topic again and let so many workers score it, without a trainer: events per second, CPU of the last."""
+    await fill(settings, events, seed=1000 + number)
+    processes = [start("worker", settings, log) for _ in range(workers)]
+    try:
+        return await watch(settings, topics.SCORES, events, processes)
+    finally:
+        stop(*processes)
 
 
 def stop(*processes: subprocess.Popen[bytes]) -> None:
@@ -182,6 +191,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--workers", type=int, default=2, help="for the last measurement: one for each core")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, RealKafka() as kafka, RealRedis() as redis:
@@ -189,7 +199,9 @@ async def main() -> None:
         rounds = []
         for number in range(arguments.rounds):
             try:
-                rounds.append(await one_round(kafka.bootstrap, redis.url, arguments.events, number, log))
+                rounds.append(
+                    await one_round(kafka.bootstrap, redis.url, arguments.events, arguments.workers, number, log)
+                )
             except SystemExit:
                 sys.stderr.write(log.read_text() if log.exists() else "")
                 raise

@@ -97,9 +97,9 @@ class KafkaPulse:
         _, unfinished = await asyncio.wait({asking}, timeout=PULSE_TIMEOUT_S)
         if unfinished:
             asking.cancel()
-        answers: list[Any] = await asyncio.gather(asking, return_exceptions=True)
-        if isinstance(answers[0], BaseException):
-            self.missed(answers[0])
+        answer: Any = (await asyncio.gather(asking, return_exceptions=True))[0]
+        if isinstance(answer, BaseException):
+            self.missed(answer)
         elif self._silent_since is not None:
             self._observer.back("kafka", now - self._silent_since)
             self._silent_since = None
