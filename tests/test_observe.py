@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 
@@ -216,10 +217,16 @@ def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
     for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)):
         prequential.observe(score, label, weight=1.0, events=3, cold=False)
     observer.quality("recent", prequential.recent())
+    assert seen.value("intent_quality_examples", window="recent") == 4
+    for name in ("log_loss", "log_loss_constant", "roc_auc", "pr_auc", "base_rate"):
+        assert math.isnan(seen.value(f"intent_{name}", window="recent")), name
+    for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)) * 19:
+        prequential.observe(score, label, weight=1.0, events=3, cold=False)
+    observer.quality("recent", prequential.recent())
     assert seen.value("intent_roc_auc", window="recent") == 1.0
     assert seen.value("intent_base_rate", window="recent") == 0.25
     assert seen.value("intent_mean_score", window="recent") == pytest.approx(0.45)
-    assert seen.value("intent_quality_examples", window="recent") == 4
+    assert seen.value("intent_quality_examples", window="recent") == 80
 
 
 def test_a_batch_of_2_000_events_costs_well_below_a_millisecond(seen: _Seen) -> None:

@@ -64,7 +64,7 @@ def summary(facts: dict[str, Any]) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """A number, or a dash while it is not defined."""
+    """A number, or a dash while it says nothing yet."""
     return "–" if value != value else f"{value:.{digits}f}"
 
 

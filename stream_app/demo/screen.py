@@ -70,7 +70,7 @@ def _learning(status: Status) -> Table:
         ("snapshot", f"{status.version}, {status.model}, {state}"),
         ("learned", f"{status.learned:,}, {status.checkouts_learned:,} checkouts"),
         ("ROC AUC", f"{number(quality.roc_auc, 3)}, recent {number(recent.roc_auc, 3)}"),
-        ("", curve(status.curve)),
+        ("its course", curve(status.curve) or "–"),
         ("third event", number(status.third.roc_auc, 3)),
         ("log-loss", f"{number(quality.log_loss, 4)}, recent {number(recent.log_loss, 4)}"),
         ("constant's", f"{number(quality.log_loss_constant, 4)}, recent {number(recent.log_loss_constant, 4)}"),

@@ -120,13 +120,13 @@ class Watch:
             version=learner.version,
             quality=quality,
             recent=recent,
-            third=learner.prequential.third_event(),
+            third=learner.prequential.third_event().shown(),
             curve=list(self._curve),
             last=tally.last_scores(),
         )
 
     def overall(self) -> dict[str, Any]:
-        """The run's sum, as JSON values; a metric that is not defined is None."""
+        """The run's sum, as JSON values; a metric that says nothing yet is None."""
         self._quality = None
         status = self.status()
         quality = status.quality
@@ -174,7 +174,7 @@ class Watch:
 
     def _how_good(self, now: float, learner: Learner) -> tuple[Quality, Quality]:
         if self._quality is None or now - self._quality_time >= _QUALITY_S:
-            self._quality = learner.prequential.since_start(), learner.prequential.recent()
+            self._quality = learner.prequential.since_start().shown(), learner.prequential.recent().shown()
             self._quality_time = now
             self._draw(self._quality[1].roc_auc)
         return self._quality

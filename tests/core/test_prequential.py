@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from stream_app.core.prequential import WINDOW_EXAMPLES, Prequential
+from stream_app.core.prequential import SHOWN_FROM_EXAMPLES_OF_A_CLASS, WINDOW_EXAMPLES, Prequential
 
 #: The width of a bin in logits is 0.01: the metrics may differ by what ties within a bin hide.
 BINNED = 1e-3
@@ -104,6 +104,22 @@ def test_what_is_not_defined_yet_is_nan_and_does_not_fail() -> None:
     metrics.observe(0.5, 1, weight=1.0, events=3, cold=False)
     assert math.isnan(metrics.since_start().roc_auc)
     assert metrics.since_start().pr_auc == 1.0
+
+
+@pytest.mark.parametrize("rare", [0, 1])
+def test_figures_are_shown_once_there_are_enough_examples_of_both_classes(rare: int) -> None:
+    metrics = Prequential()
+    for _ in range(500):
+        metrics.observe(0.4, 1 - rare, weight=1.0, events=1, cold=False)
+    for _ in range(SHOWN_FROM_EXAMPLES_OF_A_CLASS):
+        quality = metrics.since_start()
+        shown = quality.shown()
+        for name in ("base_rate", "log_loss", "log_loss_constant", "roc_auc", "pr_auc"):
+            assert math.isnan(getattr(shown, name)), name
+        assert (shown.examples, shown.positives) == (quality.examples, quality.positives)
+        assert shown.mean_score == quality.mean_score
+        metrics.observe(0.4, rare, weight=1.0, events=1, cold=False)
+    assert metrics.since_start().shown() == metrics.since_start()
 
 
 @pytest.mark.parametrize("score", [1e-6, 1 - 1e-6])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -102,6 +103,32 @@ def test_what_is_not_known_yet_is_a_dash_and_null(run: _Run) -> None:
     assert "ROC AUC" in plain.summary(facts)
     run.watch.begin()
     assert "auc – (recent –)" in plain.line(run.watch.status())
+
+
+def test_figures_of_a_few_examples_are_dashes_in_the_lines_the_picture_and_the_summary(run: _Run) -> None:
+    run.watch.begin()
+    run.learn(60)  # 12 of them positive
+    run.now += 2.0
+    status = run.watch.status()
+    assert status.quality.positives == 12
+    assert "auc – (recent –), log-loss – (constant –)" in plain.line(status)
+    text = "\n".join(_drawn(status, 110, 32))
+    for name in ("ROC AUC", "log-loss", "constant's"):
+        assert re.search(rf"{name} +–, recent – ", text), name
+    assert re.search(r"its course +– ", text)
+    facts = run.watch.overall()
+    assert facts["quality_examples"] == 60
+    summed = plain.summary(facts)
+    assert "– (recent –, third event –)" in summed
+    assert re.search(r"log-loss +– \(constant –\)\n +base rate +– \(mean score 0", summed)
+
+
+def test_no_row_of_the_panels_is_empty_before_anything_is_known(run: _Run) -> None:
+    lines = _drawn(run.watch.status(), 110, 32)
+    for line in lines[2:9]:
+        left, right = line.split("│")[1], line.split("│")[3]
+        assert left.strip(), line
+        assert right.strip(), line
 
 
 def test_the_curve_of_the_auc_covers_the_whole_run_in_bounded_space(run: _Run) -> None:
