@@ -42,6 +42,9 @@ class _App(faust.App):
     #: started with the application and stopped with it; Faust's own decorator only takes classes
     deployed: Sequence[Service] = ()
 
+    def _create_directories(self) -> None:
+        """None: Faust's directories are for tables on disk, and we have none; the current one may be read-only."""
+
     async def on_started_init_extra_services(self) -> None:
         await super().on_started_init_extra_services()
         for service in self.deployed:
@@ -140,26 +143,32 @@ def create_app(
 
 def run(deployment: Deployment) -> int:
     """Run until SIGTERM or Ctrl-C; the exit code: 0 when asked to stop, 1 after a crash."""
-    settings = deployment.settings
     use_uvloop()
+    faust_worker = create_faust_worker(deployment, asyncio.new_event_loop())
+    try:
+        faust_worker.execute_from_commandline()
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else 1
+    return 0
+
+
+def create_faust_worker(deployment: Deployment, loop: asyncio.AbstractEventLoop) -> faust.Worker:
+    """What runs the services and heeds signals, whichever command has started it; sets up logging and collection."""
+    settings = deployment.settings
     tune_garbage_collector()
+    configure_logging(settings)
     warn_of_development_key(settings)
     faust_worker = faust.Worker(
         deployment.app,
         loglevel=settings.log_level,
         quiet=True,
         redirect_stdouts=False,
-        loop=asyncio.new_event_loop(),
+        loop=loop,
         override_logging=False,
     )
     # Faust turns the terminal's cursor on and off, even into a pipe: our standard output is for facts.
     faust_worker.spinner = None
-    configure_logging(settings)
-    try:
-        faust_worker.execute_from_commandline()
-    except SystemExit as stopped:
-        return stopped.code if isinstance(stopped.code, int) else 1
-    return 0
+    return faust_worker
 
 
 def use_uvloop() -> None:

@@ -1,21 +1,56 @@
 """For people who know Faust: `faust -A stream_app.faust_app worker` starts the same worker and trainer as `run`.
 
 The application is made when it is asked for, from environment and file as ever; importing this module does nothing.
+Faust's own options for logging, web and loop say nothing here: the settings do.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import sys
+from typing import Any, NoReturn
 
-from stream_app import bootstrap, settings
+import click
+import faust
+
+from stream_app import bootstrap
+from stream_app.cli_options import Sources
+from stream_app.cli_run import require_model, require_topics
 
 
 def __getattr__(name: str) -> Any:
+    """Make `app`; a wrong setting ends the program with one line and code 2."""
     if name != "app":
         raise AttributeError(name)
-    loaded = settings.load()
-    bootstrap.configure_logging(loaded)
-    bootstrap.warn_of_development_key(loaded)
-    app = bootstrap.create_app(loaded, worker=True, trainer=True).app
+    try:
+        settings = Sources({}, None).load()
+        require_model(settings)
+    except click.ClickException as refused:
+        _end(refused)
+    # Before Faust makes its event loop, which it does when the command starts.
+    bootstrap.use_uvloop()
+    deployment = bootstrap.create_app(settings, worker=True, trainer=True)
+    app = deployment.app
+
+    def create_worker(app: faust.App, *, loop: asyncio.AbstractEventLoop, **options: Any) -> faust.Worker:
+        """Called for the command `worker` only: the other commands, and `--help`, need no Kafka."""
+        try:
+            require_topics(settings)
+        except click.ClickException as refused:
+            _end(refused)
+        asyncio.set_event_loop(loop)  # the look at the topics had one of its own
+        # For Faust's banner alone: the server is ours, and the command has just put its own defaults there. With port 0
+        # nobody knows yet.
+        app.conf.web_enabled = settings.web_port != 0
+        app.conf.canonical_url = f"http://{settings.web_host}:{settings.web_port}"
+        return bootstrap.create_faust_worker(deployment, loop)
+
+    app.conf.Worker = create_worker
     globals()["app"] = app
     return app
+
+
+def _end(refused: click.ClickException) -> NoReturn:
+    """As click would, which Faust does not leave to it."""
+    refused.show()
+    sys.exit(refused.exit_code)
