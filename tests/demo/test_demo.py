@@ -200,6 +200,17 @@ def test_a_file_is_replayed_with_nothing_lost_and_every_rejected_row_has_a_reaso
     assert sum(int(part.split()[0]) for part in rejected[1].split(", ")) == 2
 
 
+def test_into_a_pipe_it_writes_plain_text_and_into_its_directory_nothing(tmp_path: Path, demos: list[Demo]) -> None:
+    tmp_path.chmod(0o500)
+    demo = Demo("--events", "500", "--no-tty", cwd=tmp_path, environment={"PYTHONDONTWRITEBYTECODE": "1"})
+    demos.append(demo)
+    assert demo.end() == 0, demo.said
+    assert re.search(r"scores +500 in", demo.said["out"])
+    for text in demo.said.values():
+        assert not re.search(r"[^\n\x20-\x7e–]", text), text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_run_is_one_line_and_code_2(tmp_path: Path, demos: list[Demo]) -> None:
     for arguments, text in (
         (("--input", "missing.csv", "--format", "rees46"), "missing.csv"),
