@@ -43,9 +43,10 @@ def topics_group() -> None:
 @_as_json
 @with_settings(only=(*_KAFKA, "topic_partitions", "topic_replication", "history_ttl_ms"))
 def topics_create(settings: Settings, as_json: bool) -> None:
-    """Create missing topics, then check all; what exists is never changed.
+    """Create the missing topics, then check all.
 
-    Topics that exist with another shape are reported with what to do about it, and the exit code is 1.
+    What exists is never changed. Topics that exist with another shape are reported with what to do about it, and the
+    exit code is 1.
     """
     _report_topics(_ask(create_topics, settings), as_json)
 

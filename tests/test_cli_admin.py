@@ -31,6 +31,12 @@ def _run(command: click.Command, *arguments: str) -> Result:
     return CliRunner().invoke(command, list(arguments), catch_exceptions=False)
 
 
+def test_the_list_of_topic_commands_is_not_cut() -> None:
+    shown = _run(topics_group, "--help").output
+    assert "create" in shown
+    assert "..." not in shown
+
+
 def test_settings_show_value_unit_source_and_reason_of_each() -> None:
     table = _run(settings_command, "--web-port", "0")
     assert table.exit_code == 0
