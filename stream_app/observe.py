@@ -307,7 +307,7 @@ class Observer:
             _LOG.debug(_line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
 
     def quality(self, name: str, quality: Quality) -> None:
-        """The scores of a window (`total`, `recent`, `third_event`) are this good; NaN while they rest on too few examples."""
+        """The scores of a window (`total`, `recent`, `third_event`) are this good; NaN while examples are too few."""
         children = self._quality_children.get(name)
         if children is None:
             children = [(field, gauge.labels(name)) for field, gauge in self._quality.items()]
