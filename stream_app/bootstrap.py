@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +18,7 @@ from stream_app.settings import DEVELOPMENT_KEY, Settings
 from stream_app.trainer import Trainer
 from stream_app.web.health import Health
 from stream_app.web.server import WebServer
-from stream_app.worker import STUCK_S, Worker
+from stream_app.worker import Worker
 
 #: How long a service may take to stop: in-flight batches finish well within; then it is cancelled.
 _STOP_S_MAX: Final = 8.0
@@ -128,7 +127,7 @@ def create_app(
     if trainer:
         deployment.trainer = built = Trainer(settings, observer)
         services.append(Supervised("trainer", built.run, built.stop))
-        health.register("trainer", ready=lambda: _trainer_ready(built))
+        health.register("trainer", ready=built.ready)
     if worker:
         deployment.worker = scorer = Worker(settings, observer)
         services.append(Supervised("worker", scorer.run, scorer.stop))
@@ -215,9 +214,3 @@ def warn_of_development_key(settings: Settings) -> None:
             "replace the model'",
             host,
         )
-
-
-def _trainer_ready(trainer: Trainer) -> tuple[bool, str]:
-    if time.monotonic() - trainer.progress > STUCK_S:
-        return False, f"{trainer.state}: no progress for {STUCK_S:g} s"
-    return trainer.state in ("learning", "standby"), trainer.state
