@@ -1,4 +1,4 @@
-"""Kafka or Redis goes away under traffic and comes back: it is said and waited out, nothing is lost or repeated."""
+"""Kafka or Redis goes away in mid-run and comes back: it is said and waited out, nothing is lost or repeated."""
 
 from __future__ import annotations
 
