@@ -287,14 +287,7 @@ class KafkaPartitionLog:
 
     async def changelog(self, *, start: int, end: int) -> AsyncIterator[list[tuple[str, bytes | None]]]:
         """See `ports.PartitionLog`."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            enable_auto_commit=False,
-            check_crcs=self._settings.check_crcs,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        )
+        consumer = committed_reader(self._settings)
         await start_client("starting the restore", consumer)
         try:
             consumer.assign([self._changelog])
@@ -360,6 +353,22 @@ class KafkaPartitionLog:
                 "its offsets mean other records now; start a new group id and topic prefix, as examples and model "
                 "know positions of the old one"
             )
+
+
+def committed_reader(settings: Settings, *, fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
+    """A consumer without a group, for partitions that the caller assigns: committed records only, from the first kept.
+
+    `fetch_wait_ms` is how long a fetch waits for new records; 500 is the client's own default.
+    """
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        enable_auto_commit=False,
+        check_crcs=settings.check_crcs,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=FETCH_BYTES_MAX,
+        fetch_max_wait_ms=fetch_wait_ms,
+    )
 
 
 async def all_acknowledged(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:

@@ -16,9 +16,9 @@ from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from stream_app import topics
 from stream_app.backends.kafka import (
-    FETCH_BYTES_MAX,
     KafkaPulse,
     all_acknowledged,
+    committed_reader,
     kafka_call,
     start_client,
     stop_quietly,
@@ -27,6 +27,9 @@ from stream_app.backends.ports import FencedError, LogError
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
 from stream_app.settings import Settings
+
+#: How long a fetch waits for new records: what is learned and what is served stay fresh.
+_FETCH_WAIT_MS = 100
 
 #: A head carries the covariance of some seventy weights, 40 kB; entries are small. Kafka's default limit is far away.
 _TRANSACTION_TIMEOUT_MS = 10_000
@@ -45,15 +48,7 @@ class SnapshotTail:
 
     async def start(self) -> None:
         """Begin at the oldest record. Raises LogError."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            enable_auto_commit=False,
-            check_crcs=self._settings.check_crcs,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-            fetch_max_wait_ms=100,
-        )
+        consumer = committed_reader(self._settings, fetch_wait_ms=_FETCH_WAIT_MS)
         await start_client("starting to follow the snapshots", consumer)
         consumer.assign([self._place])
         self._consumer = consumer
@@ -151,15 +146,7 @@ class ExampleLog:
 
     async def start(self, offsets: dict[int, int]) -> None:
         """Begin at the offsets, at the first kept record where none is given. Raises LogError."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            enable_auto_commit=False,
-            check_crcs=self._settings.check_crcs,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-            fetch_max_wait_ms=100,
-        )
+        consumer = committed_reader(self._settings, fetch_wait_ms=_FETCH_WAIT_MS)
         await start_client("starting to read the examples", consumer)
         self._consumer = consumer
         found = await kafka_call("reading the partitions", consumer._client.fetch_all_metadata())
