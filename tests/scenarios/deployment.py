@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
+import shutil
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,15 +17,20 @@ from typing import Any, Final, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
+from producers.sink import KafkaSink
 from stream_app import admin, topics
+from stream_app.backends.child_process import free_port
 from stream_app.backends.redis import hash_tag
 from stream_app.core import state
+from stream_app.core.events import Event
 from stream_app.settings import Settings, load
+from tests.faults.launcher import VARIABLE, Plan
+from tests.scenarios.process import Process
 from tests.support.fixtures import Names, Servers
 
-_REPOSITORY: Final = Path(__file__).parents[2]
 #: In seconds: how long anything here may take before the test fails; the suite's own limit is above it.
 PATIENCE_S: Final = 90.0
 
@@ -50,22 +56,20 @@ class Deployment:
 
     def __init__(self, servers: Servers, names: Names, **flags: Any) -> None:
         self.servers = servers
-        self.settings: Settings = load(
-            flags={
-                "kafka_bootstrap": servers.bootstrap,
-                "redis_url": servers.redis_url,
-                "topic_prefix": names.topic_prefix,
-                "group_id": names.group_id,
-                "session_timeout_ms": 6_000,
-                # Sessions must end by the stream alone, or two runs would not be comparable.
-                "idle_after_ms": 3_600_000,
-                "check_crcs": servers.kind == "real",
-                **flags,
-            }
-        )
-        self._flags = flags
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.log = Path(os.environ.get("TMPDIR", "/tmp")) / f"{names.group_id}.log"
+        self._flags: dict[str, Any] = {
+            "kafka_bootstrap": servers.bootstrap,
+            "redis_url": servers.redis_url,
+            "topic_prefix": names.topic_prefix,
+            "group_id": names.group_id,
+            "session_timeout_ms": 6_000,
+            # Sessions must end by the stream alone, or two runs would not be comparable.
+            "idle_after_ms": 3_600_000,
+            "check_crcs": servers.kind == "real",
+            **flags,
+        }
+        self.settings: Settings = load(flags=self._flags)
+        self.processes: list[Process] = []
+        self._logs = Path(tempfile.mkdtemp(prefix=f"{names.group_id}-"))
 
     async def __aenter__(self) -> Self:
         statuses = await admin.create_topics(self.settings)
@@ -76,39 +80,44 @@ class Deployment:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for process in self.processes:
-            if process.poll() is None:
+            if process.exit_code is None:
                 process.kill()
-                process.wait()
-        if error is not None and self.log.exists():
-            sys.stderr.write(self.log.read_text()[-8000:])
-        self.log.unlink(missing_ok=True)
+        if error is not None:
+            for process in self.processes:
+                sys.stderr.write(f"--- {process.name}, ended {process.exit_code}\n{process.said()[-4000:]}\n")
+        shutil.rmtree(self._logs, ignore_errors=True)
 
-    def start(self, verb: str, *, web_port: int = 0) -> subprocess.Popen[bytes]:
-        """Run `stream-app <verb>`; 0 takes any free web port."""
-        settings = self.settings
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("STREAM_APP_")} | {
-            "STREAM_APP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-            "STREAM_APP_REDIS_URL": settings.redis_url.get_secret_value(),
-            "STREAM_APP_TOPIC_PREFIX": settings.topic_prefix,
-            "STREAM_APP_GROUP_ID": settings.group_id,
-            "STREAM_APP_SESSION_TIMEOUT_MS": str(settings.session_timeout_ms),
-            "STREAM_APP_IDLE_AFTER_MS": str(settings.idle_after_ms),
-            "STREAM_APP_CHECK_CRCS": str(settings.check_crcs),
-        }
-        for name, value in self._flags.items():
+    def start(self, verb: str, *, plan: Plan | None = None, **flags: Any) -> Process:
+        """Run `stream-app <verb>`, with faults inside where there is a plan; `flags` are this process's own."""
+        number = len(self.processes) + 1
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("STREAM_APP_")}
+        for name, value in {**self._flags, **flags}.items():
             environment[f"STREAM_APP_{name}".upper()] = str(value)
-        with self.log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "stream_app", verb, "--web-port", str(web_port)],
-                env=environment, stdout=output, stderr=output, cwd=_REPOSITORY,
-            )  # fmt: skip
+        module = "stream_app"
+        if plan is not None:
+            module, environment[VARIABLE] = "tests.faults.launcher", msgspec.json.encode(plan).decode()
+        port = free_port()
+        process = Process(
+            f"{verb} {number}",
+            [sys.executable, "-m", module, verb, "--web-port", str(port)],
+            environment,
+            port=port,
+            log=self._logs / f"{number}-{verb}.log",
+        )
         self.processes.append(process)
         return process
 
-    def terminate(self, process: subprocess.Popen[bytes]) -> int:
-        """SIGTERM, and the exit code."""
-        process.send_signal(signal.SIGTERM)
-        return process.wait(15)
+    async def send(self, events: Iterable[Event]) -> None:
+        """Produce events and wait for their acknowledgement."""
+        settings = self.settings
+        async with KafkaSink(settings.kafka_bootstrap, topic_prefix=settings.topic_prefix) as sink:
+            for event in events:
+                await sink.send_event(event)
+            await sink.flush()
+
+    def said(self) -> str:
+        """The logs of all processes, one after the other."""
+        return "".join(process.said() for process in self.processes)
 
     async def count(self, topic: str) -> int:
         """Records of a topic so far (end offsets)."""
@@ -126,7 +135,7 @@ class Deployment:
         found = -1
         while found < at_least:
             assert time.monotonic() < deadline, f"{topic}: got {found} records, expected {at_least}"
-            dead = [process.args for process in self.processes if process.poll() not in (None, 0, -9, -15)]
+            dead = [process.name for process in self.processes if process.exit_code not in (None, 0, -9, -15)]
             assert not dead, f"ended by themselves: {dead}"
             await asyncio.sleep(0.1)
             found = await self.count(topic)
@@ -145,8 +154,6 @@ class Deployment:
     async def until_caught_up(self) -> None:
         """Wait until the committed offsets are the end of the input, and Redis has all that was committed."""
         deadline = time.monotonic() + PATIENCE_S
-        from aiokafka.admin import AIOKafkaAdminClient
-
         client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)
         await client.start()

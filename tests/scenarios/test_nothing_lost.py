@@ -9,7 +9,6 @@ from itertools import islice
 import pytest
 from redis.asyncio import Redis
 
-from producers.sink import KafkaSink
 from producers.synthetic.shop import Shop
 from stream_app import topics
 from stream_app.core.events import Event
@@ -29,14 +28,6 @@ def _shop() -> list[Event]:
 SHOP = _shop()
 
 
-async def _send(deployment: Deployment, events: list[Event]) -> None:
-    settings = deployment.settings
-    async with KafkaSink(settings.kafka_bootstrap, topic_prefix=settings.topic_prefix) as sink:
-        for event in events:
-            await sink.send_event(event)
-        await sink.flush()
-
-
 _CALM: dict[str, Left] = {}
 
 
@@ -51,7 +42,7 @@ async def _run_undisturbed(servers: Servers, names: Names) -> Left:
     calm = Names(topic_prefix=f"{names.topic_prefix}calm.", group_id=f"{names.group_id}-calm")
     async with Deployment(servers, calm) as deployment:
         deployment.start("worker")
-        await _send(deployment, SHOP)
+        await deployment.send(SHOP)
         await deployment.until_all_scored(EVENTS)
         await deployment.until_caught_up()
         return await deployment.left()
@@ -76,19 +67,19 @@ async def test_a_worker_killed_twice_beside_another_leaves_what_an_undisturbed_r
         deployment.start("trainer")
         first, second = deployment.start("worker"), deployment.start("worker")
         third = EVENTS // 3
-        await _send(deployment, SHOP[:third])
+        await deployment.send(SHOP[:third])
         await deployment.until(topics.SCORES, third // 2)
         first.kill()
-        await _send(deployment, SHOP[third : 2 * third])
+        await deployment.send(SHOP[third : 2 * third])
         first = deployment.start("worker")
         await deployment.until(topics.SCORES, third + 500)
         second.kill()
-        await _send(deployment, SHOP[2 * third :])
+        await deployment.send(SHOP[2 * third :])
         second = deployment.start("worker")
         await deployment.until_all_scored(EVENTS)
         await deployment.until_caught_up()
         _assert_equal(await deployment.left(), calm)
-        assert [deployment.terminate(process) for process in (first, second)] == [0, 0]
+        assert [process.terminate() for process in (first, second)] == [0, 0]
 
 
 @pytest.mark.real_kafka
@@ -100,18 +91,18 @@ async def test_a_redis_wiped_in_mid_replay_is_rebuilt_from_the_changelog_and_fea
     async with Deployment(real_servers, names, cache_visitors_max=100) as deployment:
         worker = deployment.start("worker")
         third = EVENTS // 3
-        await _send(deployment, SHOP[:third])
+        await deployment.send(SHOP[:third])
         await deployment.until(topics.SCORES, third)
         client = Redis.from_url(real_servers.redis_url)
-        sending = asyncio.create_task(_send(deployment, SHOP[third:]))
+        sending = asyncio.create_task(deployment.send(SHOP[third:]))
         await asyncio.sleep(0.2)
         await client.flushall()
         await client.aclose()
         await sending
         await deployment.until_all_scored(EVENTS)
         await deployment.until_caught_up()
-        log = deployment.log.read_text()
+        log = deployment.said()
         assert "view_lost" in log
         assert "source=changelog" in log
         _assert_equal(await deployment.left(), calm)
-        assert deployment.terminate(worker) == 0
+        assert worker.terminate() == 0

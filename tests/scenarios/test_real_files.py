@@ -66,7 +66,7 @@ async def test_every_row_of_a_real_file_becomes_one_score_or_one_dead_letter(
         assert left.features.keys() == left.scores.keys()
         _assert_numbered(await deployment.read(topics.FEATURES))
         await _assert_session_command_counts_as_by_hand(deployment, rows)
-        assert [deployment.terminate(process) for process in (worker, trainer)] == [0, 0]
+        assert [process.terminate() for process in (worker, trainer)] == [0, 0]
 
 
 def _assert_numbered(features: list[tuple[int, Any, dict[str, str]]]) -> None:

@@ -11,12 +11,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from stream_app.backends.child_process import ChildProcess, ServerError, free_port, port_answers
 from stream_app.backends.embedded import valkey_command
+from tests.support.kafka_properties import Node, server_properties
+from tests.support.kafka_proxy import KafkaProxy
 
 KAFKA_VERSION: Final = "4.1.0"
 _POM: Final = Path(__file__).parent / "kafka" / "pom.xml"
@@ -30,6 +33,7 @@ _MAVEN_TIMEOUT_S: Final = 300.0
 #: In seconds: the broker is up in 3 s on an idle machine; two cores shared with a test run may take ten times that.
 _KAFKA_START_S: Final = 60.0
 _DIRECTORY_PREFIX: Final = "stream-app-kafka-"
+_REDIS_PREFIX: Final = "stream-app-redis-"
 #: Two free ports, taken one after the other: a third party may be quicker.
 _PORT_ATTEMPTS: Final = 3
 
@@ -43,14 +47,35 @@ class RealKafka:
 
     Topics are never created by accident; a group starts at once. Raises UnavailableError from `start` when Java or
     Maven is missing or the jars cannot be fetched, ServerError when the broker does not come up.
+
+    Parameters
+    ----------
+    proxied
+        Also listen behind a `KafkaProxy`, so that one process can be parted from the broker while others are not.
+    inter_broker_proxied
+        Send through that proxy what the broker tells itself, transaction markers above all.
+    settings
+        Broker settings that a test needs otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, proxied: bool = False, inter_broker_proxied: bool = False, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._child: ChildProcess | None = None
         self._directory: Path | None = None
-        self._ports: tuple[int, int] = (0, 0)
+        self._node = Node(1, 0, 0)
+        self._inter_broker_proxied = inter_broker_proxied
+        self._settings = settings or {}
         #: `host:port`; empty before `start`.
         self.bootstrap = ""
+        #: leads to a second listener, if asked for: whoever starts from `proxied_bootstrap` stays behind it
+        self.proxy = KafkaProxy() if proxied or inter_broker_proxied else None
+
+    @property
+    def proxied_bootstrap(self) -> str:
+        """`host:port` of the proxy."""
+        assert self.proxy is not None
+        return f"127.0.0.1:{self.proxy.port}"
 
     @property
     def pid(self) -> int:
@@ -59,6 +84,11 @@ class RealKafka:
             raise RuntimeError("real Kafka has not been started")
         return self._child.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, if only stopped by a signal."""
+        return self._child is not None and self._child.running
+
     def start(self) -> Self:
         """Format a fresh log directory and run the broker until it answers; harmless when already started."""
         if self._child is not None:
@@ -66,18 +96,27 @@ class RealKafka:
         java = _program("java", "apt-get install default-jre-headless")
         fetch_kafka_jars()
         _remove_orphans()
+        if self.proxy is not None:
+            self.proxy.start()
         for attempt in range(1, _PORT_ATTEMPTS + 1):
+            through = self.proxy.port if self.proxy else 0
             try:
-                self._start_on(java, free_port(), free_port())
+                self._start_on(java, Node(1, free_port(), free_port(), free_port(), through))
                 break
             except ServerError:
-                self.stop()
+                self._end()
                 if attempt == _PORT_ATTEMPTS:
+                    self.stop()
                     raise
         return self
 
     def stop(self) -> None:
         """End the broker and remove its files; harmless when already stopped."""
+        self._end()
+        if self.proxy is not None:
+            self.proxy.stop()
+
+    def _end(self) -> None:
         child, self._child = self._child, None
         directory, self._directory = self._directory, None
         self.bootstrap = ""
@@ -96,23 +135,22 @@ class RealKafka:
     def restart(self) -> None:
         """Run the broker again on the same ports and files."""
         assert self._child is not None
-        self._child.start(lambda: port_answers(self._ports[0]), timeout_s=_KAFKA_START_S)
+        self._child.start(lambda: port_answers(self._node.port), timeout_s=_KAFKA_START_S)
 
-    def _start_on(self, java: str, port: int, controller_port: int) -> None:
+    def _start_on(self, java: str, node: Node) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix=f"{_DIRECTORY_PREFIX}{os.getpid()}-"))
-        self._ports = (port, controller_port)
-        properties = self._directory / "server.properties"
-        properties.write_text(_server_properties(port, controller_port, self._directory / "log"))
-        run = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{KAFKA_JARS}/*"]
-        # Any 16 bytes in base64 are a cluster id; a fixed one saves a JVM start, and no two brokers share files.
-        format_it = [*run, "kafka.tools.StorageTool", "format", "-t", "c3RyZWFtLWFwcC10ZXN0cw", "-c", str(properties)]
-        formatted = subprocess.run(format_it, capture_output=True, text=True, timeout=_KAFKA_START_S, check=False)
-        if formatted.returncode != 0:
-            raise ServerError(f"Kafka's storage could not be formatted: {formatted.stdout}{formatted.stderr}")
+        self._node = node
+        if self.proxy is not None:
+            self.proxy.target_port = node.proxied_port
+        text = server_properties(
+            node, [node], self._directory / "log",
+            inter_broker_proxied=self._inter_broker_proxied, more=self._settings,
+        )  # fmt: skip
+        command = formatted(java, self._directory, text, heap_mb=512)
         # SIGTERM waits for a controlled shutdown, seconds that no test needs: the files are thrown away.
-        self._child = ChildProcess("real Kafka", [*run, "kafka.Kafka", str(properties)], stop_signal=signal.SIGKILL)
-        self._child.start(lambda: port_answers(port), timeout_s=_KAFKA_START_S)
-        self.bootstrap = f"127.0.0.1:{port}"
+        self._child = ChildProcess("real Kafka", command, stop_signal=signal.SIGKILL)
+        self._child.start(lambda: port_answers(node.port), timeout_s=_KAFKA_START_S)
+        self.bootstrap = f"127.0.0.1:{node.port}"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -124,16 +162,24 @@ class RealKafka:
 
 
 class RealRedis:
-    """Debian's redis-server, without persistence.
+    """Debian's redis-server, without persistence, or with what `SAVE` writes into a directory of its own.
 
     Raises UnavailableError from `start` when redis-server is missing, ServerError when it does not come up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, persistent: bool = False) -> None:
         self._child: ChildProcess | None = None
         self._port = 0
+        self._persistent = persistent
+        #: where the snapshot lies, if there is to be one
+        self.directory: Path | None = None
         #: `redis://host:port/0`; empty before `start`.
         self.url = ""
+
+    @property
+    def port(self) -> int:
+        """Where it listens, for a proxy before it."""
+        return self._port
 
     @property
     def pid(self) -> int:
@@ -142,14 +188,24 @@ class RealRedis:
             raise RuntimeError("real Redis has not been started")
         return self._child.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, if only stopped by a signal."""
+        return self._child is not None and self._child.running
+
     def start(self) -> Self:
         """Run the server until it answers; harmless when already started."""
         if self._child is not None:
             return self
         binary = _program("redis-server", "apt-get install redis-server")
+        if self._persistent:
+            self.directory = Path(tempfile.mkdtemp(prefix=f"{_REDIS_PREFIX}{os.getpid()}-"))
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             port = free_port()
-            child = ChildProcess("real Redis", valkey_command(binary, port))
+            command = valkey_command(binary, port)
+            if self.directory is not None:
+                command = (*command, "--dir", str(self.directory))  # the last one counts
+            child = ChildProcess("real Redis", command)
             try:
                 child.start(lambda port=port: port_answers(port))  # type: ignore[misc]
             except ServerError:
@@ -163,17 +219,22 @@ class RealRedis:
     def stop(self) -> None:
         """End the server; harmless when already stopped."""
         child, self._child = self._child, None
+        directory, self.directory = self.directory, None
         self.url = ""
-        if child is not None:
-            child.stop()
+        try:
+            if child is not None:
+                child.stop()
+        finally:
+            if directory is not None:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def kill(self) -> None:
-        """SIGKILL the server: a crash that loses everything. `restart` brings it back empty."""
+        """SIGKILL the server: a crash that loses all but the last snapshot, where there is one."""
         assert self._child is not None
         self._child.kill()
 
     def restart(self) -> None:
-        """Run the server again on the same port, empty."""
+        """Run the server again on the same port: empty, or from the last snapshot."""
         assert self._child is not None
         self._child.start(lambda: port_answers(self._port))
 
@@ -184,6 +245,19 @@ class RealRedis:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def formatted(java: str, directory: Path, properties: str, *, heap_mb: int) -> list[str]:
+    """Format a broker's storage in the directory; the command that runs it. Raises ServerError."""
+    file = directory / "server.properties"
+    file.write_text(properties)
+    run = [java, f"-Xmx{heap_mb}m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{KAFKA_JARS}/*"]
+    # Any 16 bytes in base64 are a cluster id; a fixed one saves a JVM start, and no two clusters share files.
+    format_it = [*run, "kafka.tools.StorageTool", "format", "-t", "c3RyZWFtLWFwcC10ZXN0cw", "-c", str(file)]
+    done = subprocess.run(format_it, capture_output=True, text=True, timeout=_KAFKA_START_S, check=False)
+    if done.returncode != 0:
+        raise ServerError(f"Kafka's storage could not be formatted: {done.stdout}{done.stderr}")
+    return [*run, "kafka.Kafka", str(file)]
 
 
 def fetch_kafka_jars() -> None:
@@ -223,10 +297,11 @@ def _program(name: str, install: str) -> str:
 
 def _remove_orphans() -> None:
     """Remove log directories whose test process was killed before it could: the pid is in the name."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY_PREFIX}*"):
-        pid = directory.name.removeprefix(_DIRECTORY_PREFIX).split("-", 1)[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(directory, ignore_errors=True)
+    for prefix in (_DIRECTORY_PREFIX, _REDIS_PREFIX):
+        for directory in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            pid = directory.name.removeprefix(prefix).split("-", 1)[0]
+            if pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:
@@ -237,34 +312,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _server_properties(port: int, controller_port: int, log: Path) -> str:
-    settings = {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.listener.names": "CONTROLLER",
-        "log.dirs": str(log),
-        "auto.create.topics.enable": "false",
-        # One broker can hold one copy; the defaults of three would leave groups and transactions waiting for ever.
-        "offsets.topic.replication.factor": "1",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
-        # Fifty partitions each would cost seconds at the first group and the first transaction.
-        "offsets.topic.num.partitions": "4",
-        "transaction.state.log.num.partitions": "4",
-        "group.initial.rebalance.delay.ms": "0",
-        # The cleaner's default buffer of 128 MB does not fit the small heap.
-        "log.cleaner.dedupe.buffer.size": "16777216",
-        # A killed broker is let back in only when its old session has run out: 3 s instead of 9.
-        "broker.session.timeout.ms": "3000",
-        "broker.heartbeat.interval.ms": "500",
-        # Tests use short session time-outs to see a takeover soon; the broker's own floor is 6 s.
-        "group.min.session.timeout.ms": "500",
-    }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
