@@ -12,9 +12,9 @@ from zlib import crc32
 
 import msgspec
 
-from stream_app.core import outcomes, session, state
+from stream_app.core import outcomes, records, session, state
 from stream_app.core.effects import Effects, Position
-from stream_app.core.emission import Resolved, Scored, closed_record, write_examples, write_scores
+from stream_app.core.emission import Ending, Resolved, Scored, closed_record, write_examples, write_scores
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
 from stream_app.core.pages import GROUP_CODE, step_group
 from stream_app.core.plan import Plan, Rules, Scorer
@@ -22,10 +22,9 @@ from stream_app.core.records import Keys
 from stream_app.core.schedule import ExpirySchedule
 
 _PURCHASE: Final = GROUP_CODE["purchase"]
-#: The kinds of an example's position, see `records.Example`.
-_BY_LABEL: Final = 0
-_BY_EVENT: Final = 1
-_BY_CLOCK: Final = 2
+#: The kinds of an example's position, see `records.Example`. Kind 0 was a label's, while labels resolved at once.
+BY_EVENT: Final = 1
+BY_CLOCK: Final = 2
 # Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
 _MIX: Final = 2_654_435_761
 
@@ -41,6 +40,7 @@ class Batch:
         self.plan = plan
         self.scorer = scorer
         self.now_ms = now_ms
+        self.before = before
         self.watermark_before = before.watermark.time(grace_ms=rules.grace_ms)
         self.visitors: dict[str, state.Visitor] = {}
         self.changed: dict[str, state.Visitor] = {}
@@ -98,19 +98,21 @@ class Batch:
         if fingerprint in visitor.recent:
             self.effects.events[event.event_type, "duplicate"] += 1
             return
+        watermark = self.plan.watermarks[index]
+        here = Ending(BY_EVENT, offset, offset + 1)
         late = event_time + gap_ms <= self._watermark_before(index)
         self.effects.events[event.event_type, "late" if late else "scored"] += 1
-        self._close_due(visitor_id, visitor, self.plan.watermarks[index], index, event_time)
+        self._close_due(visitor_id, visitor, watermark, index, event_time)
         if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
             visitor.history = state.History()
         current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
         if current is not None and session.must_split(current, event_time):
-            self._close(visitor_id, visitor, current, (_BY_EVENT, offset), event_time, "bound")
+            self._close(visitor_id, visitor, current, here, event_time, "bound")
             current = None
         if current is None:
             if len(visitor.sessions) >= state.OPEN_SESSIONS_MAX:
                 oldest = min(visitor.sessions, key=lambda s: (s.last, s.session_id))
-                self._close(visitor_id, visitor, oldest, (_BY_EVENT, offset), event_time, "bound")
+                self._close(visitor_id, visitor, oldest, here, event_time, "bound")
             current = session.open_session(visitor, event, event_time)
             self.effects.sessions_opened += 1
         group = step_group(event.event_type, event.page_url)
@@ -146,11 +148,13 @@ class Batch:
             list(current.categories),
             list(current.brands),
         )
-        self.rows.append(Scored(event, event_time, current.session_id, current.events, late, sample, keys, visitor))
+        self.rows.append(
+            Scored(event, event_time, current.session_id, current.events, late, sample, keys, visitor, watermark)
+        )
         self.raw.append(step.raw)
         outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
-        if current.last + gap_ms <= self.plan.watermarks[index]:
-            self._close(visitor_id, visitor, current, (_BY_EVENT, offset), current.last + gap_ms, "gap")
+        if current.last + gap_ms <= watermark:
+            self._close(visitor_id, visitor, current, here, current.last + gap_ms, "gap")
         visitor.events_offset = offset
         visitor.recent = [*visitor.recent[1 - state.RECENT_EVENTS_MAX :], fingerprint]
         self.changed[visitor_id] = visitor
@@ -167,10 +171,8 @@ class Batch:
         same = session.is_same_checkout(current, event)
         if not same:
             resolved = outcomes.resolve(current, visitor_id, label=1, source="purchase", time=event_time)
-            self.resolved.append(Resolved((_BY_EVENT, offset), visitor_id, resolved))
+            self.resolved.append(Resolved((BY_EVENT, offset), visitor_id, resolved))
             session.start_episode(current, event_time)
-            # The same order told by a label as well: the event has the say over what belongs to it.
-            visitor.marks = [mark for mark in visitor.marks if not session.same_order(event, event_time, mark)]
         session.count_purchase(current, event, event_time, same_checkout=same)
 
     def _label(self, offset: int, label: CheckoutLabel) -> None:
@@ -181,31 +183,27 @@ class Batch:
             self.effects.labels["replayed"] += 1
             return
         visitor.labels_offset = offset
-        session.drop_marks(visitor, self.watermark_before, gap_ms=self.rules.gap_ms)
         self.changed[label.visitor_id] = visitor
         if label.kind != "checkout":
             waiting = [mark for mark in visitor.marks if mark.order_id != label.order_id]
             self.effects.labels["taken_back" if len(waiting) < len(visitor.marks) else label.kind] += 1
             visitor.marks = waiting
             return
-        current = session.find_labelled(visitor, label, time, gap_ms=self.rules.gap_ms)
-        known = any(mark.order_id == label.order_id for mark in visitor.marks)
-        if known or (current is not None and session.knows_order(current, label.order_id, time)):
-            self.effects.labels["duplicate"] += 1
-            return
-        if current is None and time + self.rules.gap_ms <= self.watermark_before:
-            # Its session is over and was learned as not bought; nothing is left here to correct it with.
-            self.effects.labels["unmatched"] += 1
-            return
         mark = state.Mark(time, label.order_id, label.session_id, offset)
-        visitor.marks = [*visitor.marks[1 - state.MARKS_MAX :], mark]
-        if current is None:
-            self.effects.labels["early"] += 1
-            return
-        session.remember_order(current, session.order_of(label.order_id, time))
-        resolved = outcomes.resolve(current, label.visitor_id, label=1, source="label", time=time, until=time)
-        self.resolved.append(Resolved((_BY_LABEL, offset), label.visitor_id, resolved))
-        self.effects.labels["resolved" if resolved else "early"] += 1
+        self.effects.labels[self._what_it_told(visitor, mark)] += 1
+        visitor.marks = session.add_mark(visitor.marks, mark)
+
+    def _what_it_told(self, visitor: state.Visitor, mark: state.Mark) -> str:
+        """For the counter alone: what the label comes to is decided when its session ends."""
+        gap_ms = self.rules.gap_ms
+        if any(known.order_id == mark.order_id for known in visitor.marks) or any(
+            session.saw_order(current, mark, gap_ms=gap_ms) for current in visitor.sessions
+        ):
+            return "duplicate"
+        if any(session.fits(current, mark, gap_ms=gap_ms) for current in visitor.sessions):
+            return "matched"
+        # Its session is over and was learned as not bought, or its events are yet to come.
+        return "unmatched" if mark.time + gap_ms <= self.watermark_before else "early"
 
     # ---- sessions that end ------------------------------------------------------------------------------------------
 
@@ -220,37 +218,51 @@ class Batch:
             if deadline <= watermark:
                 over.append((self._passed_at(deadline, index), deadline, current))
             elif event_time is not None and deadline < event_time:
-                over.append(((_BY_EVENT, self.offsets[index]), deadline, current))
-        over.sort(key=lambda entry: (entry[0], entry[1], entry[2].session_id))
-        for trigger, deadline, current in over:
-            self._close(visitor_id, visitor, current, trigger, deadline, "gap")
-        # With a session open the marks wait for the visitor's own next record: where a batch ends must not matter.
-        if visitor.marks and (event_time is not None or not visitor.sessions):
-            session.drop_marks(visitor, watermark, gap_ms=gap_ms)
+                over.append((self._at(index), deadline, current))
+        over.sort(key=lambda entry: (entry[0].trigger, entry[1], entry[2].session_id))
+        for ending, deadline, current in over:
+            self._close(visitor_id, visitor, current, ending, deadline, "gap")
 
-    def _passed_at(self, deadline: int, index: int) -> tuple[int, int]:
+    def _passed_at(self, deadline: int, index: int) -> Ending:
         """The event whose watermark first passed the deadline, at most the one at `index`; else the clock did."""
+        if deadline <= self.watermark_before:
+            # The clock, or an event of a batch that had too many to end: where a batch begins says nothing of it.
+            return Ending(BY_CLOCK, deadline, self.before.events_offset)
         place = min(bisect_left(self.plan.watermarks, deadline), index)
-        return (_BY_EVENT, self.offsets[place]) if place < len(self.offsets) else (_BY_CLOCK, deadline)
+        if place < len(self.offsets):
+            return self._at(place)
+        return Ending(BY_CLOCK, deadline, self.plan.events_offset)
+
+    def _at(self, index: int) -> Ending:
+        offset = self.offsets[index]
+        return Ending(BY_EVENT, offset, offset + 1)
 
     def _close(
         self,
         visitor_id: str,
         visitor: state.Visitor,
         current: state.Session,
-        trigger: tuple[int, int],
+        ending: Ending,
         time: int,
         reason: Literal["gap", "bound"],
     ) -> None:
-        told = session.own_marks(visitor, current, gap_ms=self.rules.gap_ms)
+        marks = session.settle_marks(visitor, current, gap_ms=self.rules.gap_ms)
         visitor.sessions.remove(current)
-        visitor.marks = [mark for mark in visitor.marks if mark not in told]
-        for mark in told:
+        visitor.marks = [mark for mark in visitor.marks if mark not in marks.all]
+        for mark in marks.told:
             resolved = outcomes.resolve(current, visitor_id, label=1, source="label", time=mark.time, until=mark.time)
-            self.resolved.append(Resolved(trigger, visitor_id, resolved))
+            self.resolved.append(Resolved(ending.trigger, visitor_id, resolved))
         resolved = outcomes.resolve(current, visitor_id, label=0, source="session_end", time=time)
-        self.resolved.append(Resolved(trigger, visitor_id, resolved))
-        self.effects.closed.append(closed_record(visitor_id, current, labelled=len(told), reason=reason))
+        self.resolved.append(Resolved(ending.trigger, visitor_id, resolved))
+        closed = closed_record(
+            visitor_id,
+            current,
+            labelled=len(marks.told),
+            reason=reason,
+            ending=ending,
+            labels_offset=visitor.labels_offset,
+        )
+        self.effects.closed.append((visitor_id.encode(), records.encode(closed)))
         self.effects.sessions_closed += 1
         session.remember_finished(visitor.history, current)
         self.changed[visitor_id] = visitor

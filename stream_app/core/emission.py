@@ -30,10 +30,24 @@ class Scored(NamedTuple):
     sample: state.Sample
     keys: Keys
     visitor: state.Visitor
+    watermark: int
+
+
+class Ending(NamedTuple):
+    """Where in the stream something ended, see `records.ClosedSession`: by an event's offset or a deadline (ms)."""
+
+    kind: int
+    place: int
+    next_offset: int
+
+    @property
+    def trigger(self) -> tuple[int, int]:
+        """What examples carry of it."""
+        return self.kind, self.place
 
 
 class Resolved(NamedTuple):
-    """Outcomes of one visitor and what triggered them: a kind, and its offset or deadline; see `records.Example`."""
+    """Outcomes of one visitor and what triggered them: a kind and its place, see `Ending`."""
 
     trigger: tuple[int, int]
     visitor_id: str
@@ -59,7 +73,7 @@ def write_scores(
     encode, feature_values = records.encode, features.FeatureValues
     bands = [0, 0, 0]
     for row, score, data, numbers in zip(rows, scores, packed, values, strict=True):
-        event, event_time, session_id, events, late, sample, keys, visitor = row
+        event, event_time, session_id, events, late, sample, keys, visitor, watermark = row
         sample.score, sample.x, sample.model_version, sample.cold = score, data, version, cold
         code = (score >= fence) + (score >= likely)
         bands[code] += 1
@@ -102,6 +116,7 @@ def write_scores(
                         cold,
                         late,
                         now_ms,
+                        watermark,
                     )
                 ),
             )
@@ -157,9 +172,17 @@ def _example(outcome: Outcome, position: tuple[int, int, int], numbers: list[flo
     return outcome.visitor_id.encode(), records.encode(record)
 
 
-def closed_record(visitor_id: str, session: state.Session, *, labelled: int, reason: Literal["gap", "bound"]) -> Keyed:
+def closed_record(
+    visitor_id: str,
+    session: state.Session,
+    *,
+    labelled: int,
+    reason: Literal["gap", "bound"],
+    ending: Ending,
+    labels_offset: int,
+) -> records.ClosedSession:
     """The summary of a finished session; `labelled` counts the checkouts that labels told of it."""
-    record = records.ClosedSession(
+    return records.ClosedSession(
         visitor_id=visitor_id,
         session_id=session.session_id,
         start=session.start,
@@ -172,5 +195,7 @@ def closed_record(visitor_id: str, session: state.Session, *, labelled: int, rea
         source=session.source,
         country=session.country,
         reason=reason,
+        position=ending.trigger,
+        next_offset=ending.next_offset,
+        labels_offset=labels_offset,
     )
-    return visitor_id.encode(), records.encode(record)

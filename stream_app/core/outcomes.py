@@ -1,10 +1,11 @@
 """Outcomes: how scored events become examples.
 
-Each scored event waits in its episode's reservoir until the episode ends: in a purchase (y = 1), in a checkout told by
-a label (y = 1 for the events up to its time), or with the session (y = 0). A checkout told ahead of its events waits
-for the session's end, so that its events are sampled like all others. The example carries the event's features and
-score as they were served; nothing is recomputed, and a label never changes a feature. The reservoir keeps at most K
-events of an episode, those with the smallest hash of the event: a uniform sample that any replay repeats.
+Each scored event waits in its episode's reservoir until the episode ends: in a purchase (y = 1), or with the session,
+whose remaining events led to a checkout that a label has told (y = 1 for the events up to its time) or to none (y = 0).
+A label says something only when its session ends: so labels and events commute, it does not matter which of them came
+first as long as both came before that. The example carries the event's features and score as they were served; nothing
+is recomputed, and a label never changes a feature. The reservoir keeps at most K events of an episode, those with the
+smallest hash of the event: a uniform sample that any replay repeats.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def resolve(
 ) -> list[Outcome]:
     """Take the samples up to event time `until` (all if None) out of the reservoir, as outcomes.
 
-    The last of them carries the keys the episode has touched since an earlier label of it; when the session has gone on
+    The last of them carries the keys the episode has touched since an earlier checkout of it; when the session went on
     past `until`, only those known by that last sample.
     """
     chosen = [s for s in session.samples if until is None or s.event_time <= until]

@@ -61,7 +61,8 @@ class ScoreRecord(msgspec.Struct, gc=False):
     """`intent.scores.v1`: the probability that the session's current episode ends in a checkout.
 
     `events` counts the session's events from 1. `cold` is true while the score is only the base rate. `late` says that
-    the event arrived after its session should have been over.
+    the event arrived after its session should have been over. `watermark` is the event time (ms) up to which sessions
+    are over after this event, −1 unknown: with it a replay knows where the wall clock has moved an idle partition on.
     """
 
     event_id: str
@@ -78,15 +79,16 @@ class ScoreRecord(msgspec.Struct, gc=False):
     cold: bool
     late: bool
     scored_at: int
+    watermark: int
 
 
 class Example(msgspec.Struct, gc=False):
     """`training.examples.v1`: a scored event whose outcome is known. Features and score are as served.
 
-    `position` is what triggered it in its partition: `[0, label offset, n]`, `[1, event offset, n]` or, when a session
-    ended by the clock alone, `[2, its deadline in ms, n]`. Within each kind positions only grow, so a reader recognises
-    a repetition; `n` depends on the visitor alone, not on who else was due. `weight` is the number of scored events the
-    example stands for (reservoir sampling). `touched` comes with the last example of an episode.
+    `position` is what triggered it in its partition: `[1, event offset, n]`, or when a session ended by the clock alone
+    `[2, its deadline in ms, n]`. Within each kind positions only grow, so a reader recognises a repetition; `n` depends
+    on the visitor alone, not on who else was due. `weight` is the number of scored events the example stands for
+    (reservoir sampling). `touched` comes with the last example of an episode.
     """
 
     event_id: str
@@ -110,7 +112,13 @@ class Example(msgspec.Struct, gc=False):
 
 
 class ClosedSession(msgspec.Struct, gc=False):
-    """`sessions.closed.v1`: one summary per finished session. `spend` in the shop's currency, `duration_ms` ≥ 0."""
+    """`sessions.closed.v1`: one summary per finished session. `spend` in the shop's currency, `duration_ms` ≥ 0.
+
+    The last three fields say where in the stream it ended, so that a replay can end it at the same place. `position` is
+    that of its examples without their ordinal: `[1, event offset]`, or `[2, its deadline in ms]` by the clock alone.
+    `next_offset` is the offset after the last event read by then, `labels_offset` that of the visitor's last label told
+    by then, −1 without one.
+    """
 
     visitor_id: str
     session_id: str
@@ -124,6 +132,9 @@ class ClosedSession(msgspec.Struct, gc=False):
     source: str | None
     country: str | None
     reason: Literal["gap", "bound"]
+    position: tuple[int, int] = (-1, -1)
+    next_offset: int = -1
+    labels_offset: int = -1
 
 
 #: Bands of the score, from the settings' thresholds.

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from stream_app.core.events import CheckoutLabel, Event
+from stream_app.core.events import Event
 from stream_app.core.pages import GROUP_CODE, GROUPS
-from stream_app.core.state import ORDERS_MAX, PARTS_MAX, TRACKED_KEYS_MAX, History, Mark, Session, Visitor
+from stream_app.core.state import MARKS_MAX, ORDERS_MAX, PARTS_MAX, TRACKED_KEYS_MAX, History, Mark, Session, Visitor
 
 #: A session is split at this many events: no person makes them, and a bot's session would otherwise never end.
 SESSION_EVENTS_MAX: Final = 10_000
@@ -119,62 +119,63 @@ def is_same_checkout(session: Session, event: Event) -> bool:
     return order_of(event.order_id, 0) in session.orders
 
 
-def same_order(event: Event, event_time: int, mark: Mark) -> bool:
-    """Whether a purchase event is the order that a label told of before."""
-    if event.order_id:
-        return event.order_id == mark.order_id
-    return abs(event_time - mark.time) <= ORDER_MATCH_MS
+def fits(session: Session, mark: Mark, *, gap_ms: int) -> bool:
+    """Whether the told checkout can be this session's: by its session id, where it has one, and by its time."""
+    if mark.session_id is not None and mark.session_id not in (session.given_id, session.session_id):
+        return False
+    return session.start <= mark.time <= session.last + gap_ms
 
 
-def knows_order(session: Session, order_id: str, checkout_time: int) -> bool:
-    """Whether a label's checkout was counted already, by its id or by a purchase event without one close by."""
-    order = order_of(order_id, checkout_time)
-    for known in session.orders:
-        if known == order:
+def saw_order(session: Session, mark: Mark, *, gap_ms: int) -> bool:
+    """Whether the told checkout is one of the session's purchase events: by its id, or close to one without an id."""
+    for order in session.orders:
+        if order == order_of(mark.order_id, mark.time):
             return True
-        if known.startswith("@") and abs(checkout_time - int(known[1:])) <= ORDER_MATCH_MS:
-            return True
+        if order.startswith("@") and abs(mark.time - int(order[1:])) <= ORDER_MATCH_MS:
+            return fits(session, mark, gap_ms=gap_ms)
     return False
 
 
-def find_labelled(visitor: Visitor, label: CheckoutLabel, checkout_time: int, *, gap_ms: int) -> Session | None:
-    """The open session that a checkout label speaks of: the one of its id, or the newest that its time fits."""
-    fitting = [s for s in visitor.sessions if fits(s, label.session_id, checkout_time, gap_ms=gap_ms)]
-    return max(fitting, key=lambda session: session.last, default=None)
+class Settled(NamedTuple):
+    """The marks that a session takes with it when it ends.
+
+    `told` are the checkouts its events led to, earliest first; `all` has besides them those that say nothing new.
+    """
+
+    told: list[Mark]
+    all: list[Mark]
 
 
-def fits(session: Session, session_id: str | None, checkout_time: int, *, gap_ms: int) -> bool:
-    """Whether a checkout told with this id (None: without one) and time can be this session's."""
-    if session_id is not None and session_id not in (session.given_id, session.session_id):
-        return False
-    return session.start <= checkout_time <= session.last + gap_ms
+def settle_marks(visitor: Visitor, session: Session, *, gap_ms: int) -> Settled:
+    """Decide which told checkouts are those of a session that ends now, while it is still among the visitor's.
+
+    A purchase event has the say over its own order. A checkout that several open sessions could claim is the newest's.
+    Of an order told with two times the later record counts.
+    """
+    settled: list[Mark] = []
+    told: dict[str, Mark] = {}
+    for mark in sorted(visitor.marks, key=lambda mark: mark.offset):
+        saw = [s for s in visitor.sessions if saw_order(s, mark, gap_ms=gap_ms)]
+        if saw:
+            if any(s is session for s in saw):
+                settled.append(mark)
+            continue
+        claim = [s for s in visitor.sessions if fits(s, mark, gap_ms=gap_ms)]
+        if claim and max(claim, key=lambda s: (s.last, s.session_id)) is session:
+            settled.append(mark)
+            told[mark.order_id] = mark
+    return Settled(sorted(told.values(), key=lambda mark: (mark.time, mark.offset)), settled)
 
 
-def own_marks(visitor: Visitor, session: Session, *, gap_ms: int) -> list[Mark]:
-    """The checkouts told for this session, earliest first; one that another session counted is not its own."""
-    others = {order for other in visitor.sessions if other is not session for order in other.orders}
-    found = []
-    for mark in visitor.marks:
-        order = order_of(mark.order_id, mark.time)
-        if order in session.orders or (
-            order not in others and fits(session, mark.session_id, mark.time, gap_ms=gap_ms)
-        ):
-            found.append(mark)
-    return sorted(found, key=lambda mark: (mark.time, mark.offset))
+def add_mark(marks: list[Mark], mark: Mark) -> list[Mark]:
+    """With the told checkout, unless it is there already; of more than `MARKS_MAX` the newest by checkout time stay.
 
-
-def drop_marks(visitor: Visitor, watermark: int, *, gap_ms: int) -> None:
-    """Forget the marks that no event can belong to any more; one that an open session may claim stays until it ends."""
-    visitor.marks = [
-        mark
-        for mark in visitor.marks
-        if mark.time + gap_ms > watermark
-        or any(
-            order_of(mark.order_id, mark.time) in session.orders
-            or fits(session, mark.session_id, mark.time, gap_ms=gap_ms)
-            for session in visitor.sessions
-        )
-    ]
+    By time and not by arrival: a label that comes late must not push out one whose session is yet to end.
+    """
+    if any((m.order_id, m.time, m.session_id) == (mark.order_id, mark.time, mark.session_id) for m in marks):
+        return marks
+    kept = sorted([*marks, mark], key=lambda m: (m.time, m.offset))[-MARKS_MAX:]
+    return sorted(kept, key=lambda m: m.offset)
 
 
 def start_episode(session: Session, event_time: int) -> None:

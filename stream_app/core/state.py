@@ -25,10 +25,11 @@ TRACKED_KEYS_MAX: Final = 64
 #: in-flight window (Kafka's default is 5 batches); 32 is several seconds of the busiest human.
 RECENT_EVENTS_MAX: Final = 32
 
-#: Checkouts told ahead of their events, kept until the events arrive.
+#: Checkouts told by labels, kept until the session ends that they belong to. One that belongs to none stays until newer
+#: ones push it out or the blob's time to live is over.
 MARKS_MAX: Final = 8
 
-#: Checkouts a session already counted (see `session.order_of`): an order told twice (event and label) counts once.
+#: Checkouts that a session's purchase events made (see `session.order_of`): an order told again by a label counts once.
 ORDERS_MAX: Final = 8
 
 #: Session ids of finished sessions remembered with their part number, so that an id that returns is told apart.
@@ -48,11 +49,18 @@ class DamagedStateError(ValueError):
     """A blob cannot be read. In the view it is replaced from the changelog; in the changelog a person must act."""
 
 
+class _Finished(msgspec.Struct, array_like=True, gc=False):
+    """The first field of a `History`, read alone."""
+
+    sessions: int
+
+
 class _Applied(msgspec.Struct, array_like=True, gc=False):
     """The first fields of a `Visitor`, read alone."""
 
     events_offset: int
     labels_offset: int
+    history: _Finished
 
 
 class Sample(msgspec.Struct, array_like=True, gc=False):
@@ -146,7 +154,7 @@ class History(msgspec.Struct, array_like=True, gc=False):
 
 
 class Mark(msgspec.Struct, array_like=True, gc=False):
-    """A checkout told by a label: events up to `time` in its session ended in it."""
+    """A checkout told by a label at `offset`: events up to `time` in its session ended in it."""
 
     time: int
     order_id: str
@@ -178,10 +186,8 @@ class Visitor(msgspec.Struct, array_like=True):
     last_score: LastScore | None = None
 
     def deadline(self, gap_ms: int) -> int | None:
-        """The event time (ms) at which something of the visitor may be over; None if nothing is open."""
-        # Marks outlive the sessions that may claim them, and are looked at again when those end.
-        times = [session.last for session in self.sessions] or [mark.time for mark in self.marks]
-        return min(times) + gap_ms if times else None
+        """The event time (ms) at which a session of the visitor is over; None if none is open."""
+        return min(session.last for session in self.sessions) + gap_ms if self.sessions else None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Visitor)
@@ -212,14 +218,18 @@ def decode(blob: bytes) -> Visitor:
         raise DamagedStateError(f"got a damaged state of version {STATE_VERSION}: {error}") from None
 
 
-def applied(blob: bytes) -> tuple[int, int]:
-    """The events and labels offsets that a blob contains; raises as `decode`."""
+def applied(blob: bytes) -> tuple[int, int, int]:
+    """How far a blob has come: its events and labels offsets, and the sessions that have ended; raises as `decode`.
+
+    Of two states of one visitor the greater is the newer: only the clock changes a state without an offset, and it ends
+    sessions.
+    """
     _check_version(blob)
     try:
         offsets = _APPLIED_DECODER.decode(memoryview(blob)[1:])
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedStateError(f"got a damaged state of version {STATE_VERSION}: {error}") from None
-    return offsets.events_offset, offsets.labels_offset
+    return offsets.events_offset, offsets.labels_offset, offsets.history.sessions
 
 
 def _check_version(blob: bytes) -> None:

@@ -84,7 +84,7 @@ def test_a_score_record_says_all_that_a_subscriber_needs() -> None:
         {
             "event_id": "e0", "visitor_id": "a", "session_id": "s", "event_time": T0, "event_type": "view_item",
             "events": 1, "score": 0.125, "band": "on_the_fence", "model": "constant", "model_version": 7,
-            "model_updates": 70, "cold": False, "late": False, "scored_at": T0,
+            "model_updates": 70, "cold": False, "late": False, "scored_at": T0, "watermark": -1,
         }
     ]  # fmt: skip
 
@@ -247,16 +247,19 @@ def test_a_timer_batch_with_nothing_due_is_empty() -> None:
 
 
 def test_a_label_of_an_open_session_labels_the_events_up_to_its_time_and_no_later_one() -> None:
-    # e0 ─ e1 ─ label ─ e2
+    # e0 ─ e1 ─ label ─ e2 ─ | gap: only now it is decided
     partition = Partition()
     partition.step([event(0, "a", "view_item", 0), event(1, "a", "add_to_cart", 1), event(2, "a", "page_view", 3)])
     effects = partition.step(labels=[label(0, "a", 2, "o1")])
-    assert effects.labels == {"resolved": 1}
-    assert partition.labels_of() == {"e0": (1, "label"), "e1": (1, "label")}
-    assert [example["position"][:2] for example in partition.examples] == [[0, 0], [0, 0]]
+    assert effects.labels == {"matched": 1}
+    assert partition.examples == []
     partition.step([event(3, "a", "page_view", 60)])
-    assert partition.labels_of()["e2"] == (0, "session_end")
+    bought = (1, "label")
+    assert partition.labels_of() == {"e0": bought, "e1": bought, "e2": (0, "session_end")}
+    assert [example["label_time"] for example in partition.examples] == [at(2), at(2), at(33)]
+    assert [example["position"][:2] for example in partition.examples] == [[1, 3]] * 3
     assert partition.closed[0]["labelled_checkouts"] == 1
+    assert partition.visitor("a").marks == []
 
 
 def test_a_label_changes_no_feature() -> None:
@@ -315,8 +318,9 @@ def test_a_purchase_of_an_order_that_was_told_ahead_is_one_checkout(order_id: st
     partition.step(labels=[label(0, "a", 1.5, "o1")])
     partition.step([event(1, "a", "purchase", 1, **order), event(2, "a", "page_view", 1.2)])
     partition.step([event(3, "a", "page_view", 60)])
-    assert partition.labels_of() == {"e0": (1, "label"), "e1": (0, "session_end"), "e2": (0, "session_end")}
-    assert partition.closed[0]["purchases"] == 1
+    assert partition.labels_of() == {"e0": (1, "purchase"), "e1": (0, "session_end"), "e2": (0, "session_end")}
+    assert (partition.closed[0]["purchases"], partition.closed[0]["labelled_checkouts"]) == (1, 0)
+    assert partition.visitor("a").marks == []
 
 
 def test_a_label_repeated_is_a_duplicate() -> None:
@@ -342,21 +346,6 @@ def test_a_label_ahead_of_its_events_labels_them_as_one_sampled_episode() -> Non
     assert sum(example["touched"] is not None and example["label"] == 1 for example in partition.examples) == 1
 
 
-def test_labels_and_events_commute() -> None:
-    stream = [event(n, "a", "view_item", n, item_id=f"i{n}") for n in range(4)]
-    end = [event(9, "a", "page_view", 60)]
-    told = [label(0, "a", 1.5, "o1")]
-    early, late = Partition(), Partition()
-    early.step(labels=told)
-    early.step(stream)
-    early.step(end)
-    late.step(stream)
-    late.step(labels=told)
-    late.step(end)
-    assert early.labels_of() == late.labels_of()
-    assert early.closed == late.closed
-
-
 def test_an_early_label_of_another_session_id_labels_nothing() -> None:
     partition = Partition()
     partition.step(labels=[label(0, "a", 5, "o1", session_id="other")])
@@ -379,7 +368,8 @@ def test_a_label_with_a_session_id_is_that_sessions() -> None:
     partition = Partition()
     partition.step([event(0, "a", "view_item", 0, session_id="s1"), event(1, "a", "view_item", 1, session_id="s2")])
     partition.step(labels=[label(0, "a", 2, "o1", session_id="s1")])
-    assert partition.labels_of() == {"e0": (1, "label")}
+    partition.step([event(2, "a", "page_view", 100, session_id="s3")])
+    assert partition.labels_of() == {"e0": (1, "label"), "e1": (0, "session_end")}
 
 
 def test_a_refund_takes_back_a_checkout_that_was_told_early() -> None:
@@ -406,16 +396,34 @@ def test_a_label_long_after_its_session_is_unmatched() -> None:
     assert partition.labels_of()["e0"] == (0, "session_end")
 
 
-def test_marks_that_nothing_claims_are_forgotten_when_their_time_has_passed() -> None:
+def test_marks_give_no_deadline_and_newer_ones_push_the_oldest_out() -> None:
     partition = Partition()
     partition.step(crowd(0, 0))
-    partition.step(labels=[label(0, "a", 5, "o1")])
-    assert len(partition.visitor("a").marks) == 1
-    partition.step(crowd(3, 28))
-    assert partition.visitor("a").marks != []
-    partition.step(crowd(6, 5 + 30 + 1))
-    assert partition.visitor("a").marks == []
+    minutes = [50, 7, *range(10, 10 + state.MARKS_MAX - 1)]
+    partition.step(labels=[label(n, "a", minute, f"o{n}") for n, minute in enumerate(minutes)])
     assert "a" not in partition.deadlines
+    assert partition.compute([], [], idle_ms=20 * MINUTE).empty
+    # One too many: o1, of minute 7, although o0 came before it.
+    assert [mark.order_id for mark in partition.visitor("a").marks] == ["o0", *(f"o{n}" for n in range(2, 9))]
+
+
+def test_a_checkout_told_while_two_sessions_are_open_is_the_newest_ones_whichever_ends_first() -> None:
+    partition = Partition()
+    partition.step(labels=[label(0, "a", 2, "o1")])
+    partition.step([event(0, "a", "view_item", 0, session_id="s1"), event(1, "a", "view_item", 1, session_id="s2")])
+    partition.step([event(2, "a", "page_view", 100, session_id="s3")])
+    assert partition.labels_of() == {"e0": (0, "session_end"), "e1": (1, "label")}
+
+
+def test_a_label_between_two_rows_of_an_order_changes_no_feature() -> None:
+    # purchase o1 ─ label of o2 ─ purchase o2 right after: a checkout of its own, with and without the label
+    rows = [event(0, "a", "purchase", 0, order_id="o1"), event(1, "a", "purchase", 1, order_id="o2")]
+    plain, told = Partition(), Partition()
+    plain.step(rows)
+    told.step(rows[:1])
+    told.step(rows[1:], [label(0, "a", 1, "o2")])
+    assert told.features == plain.features
+    assert told.visitor("a").sessions[0].purchases == 2
 
 
 def test_a_label_at_or_below_the_applied_offset_is_known() -> None:
@@ -424,7 +432,7 @@ def test_a_label_at_or_below_the_applied_offset_is_known() -> None:
     partition.step(labels=[label(4, "a", 1, "o1")])
     partition.processor.position = Position(events_offset=1, labels_offset=4)
     assert partition.step(labels=[label(4, "a", 1, "o1")]).labels == {"replayed": 1}
-    assert len(partition.examples) == 1
+    assert len(partition.visitor("a").marks) == 1
 
 
 # ---- time -----------------------------------------------------------------------------------------------------------
