@@ -62,6 +62,8 @@ class Observer:
         self._dead_letters = _Counters(metrics.counter("intent_dead_letters_total"))
         self._lag = _PerPartition(metrics.gauge("intent_lag_records"))
         self._watermark_delay = _PerPartition(metrics.gauge("intent_watermark_delay_seconds"))
+        self._ahead = metrics.counter("intent_events_ahead_total")
+        self._strays = _Counters(metrics.counter("intent_stray_visitors_total"))
         # scores
         self._scores = _Counters(metrics.counter("intent_scores_total"))
         #: Public for the demo, which shows quantiles of it.
@@ -70,7 +72,7 @@ class Observer:
         self._batch_records = metrics.histogram("intent_batch_records").labels()
         # sessions and their state
         self._opened = metrics.counter("intent_sessions_opened_total")
-        self._closed = metrics.counter("intent_sessions_closed_total")
+        self._closed = _Counters(metrics.counter("intent_sessions_closed_total"))
         self._examples = metrics.counter("intent_examples_total")
         self._open_visitors = _PerPartition(metrics.gauge("intent_open_visitors"))
         self._cached_visitors = _PerPartition(metrics.gauge("intent_cached_visitors"))
@@ -157,7 +159,11 @@ class Observer:
         for letter in effects.dead_letters:
             self.dead_letter(letter)
         self._opened.inc(effects.sessions_opened)
-        self._closed.inc(effects.sessions_closed)
+        self._closed.add(effects.sessions_closed - effects.sessions_bound, "gap")
+        self._closed.add(effects.sessions_bound, "bound")
+        self._ahead.inc(effects.ahead)
+        if effects.strays:
+            self._strayed(partition, effects.strays)
         self._examples.inc(len(effects.examples))
         if records:
             self._batch_records.observe(records)
@@ -259,6 +265,15 @@ class Observer:
             "dead_letter", topic=letter.topic, partition=letter.partition, offset=letter.offset, reason=letter.reason,
             detail=letter.detail,
         ))  # fmt: skip
+
+    def _strayed(self, partition: int, visitors: int) -> None:
+        """Visitors were found on a partition where the shop's partitioner does not put them."""
+        self._strays.add(visitors, str(partition))
+        self._lines.warning(f"stray_visitors {partition}", lambda: _line(
+            "stray_visitors", partition=partition, visitors=visitors,
+            consequence="their sessions are split between partitions",
+            hint="let every producer use the same partitioner; a few at a worker's start may be false",
+        ), most=1)  # fmt: skip
 
     def snapshot_followed(self, version: int, age_seconds: float, bytes: int, updates: int, cold: bool) -> None:
         """A worker serves another model from now on."""

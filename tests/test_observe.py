@@ -46,6 +46,8 @@ def _effects() -> Effects:
         examples=[(b"k", b"{}")] * 4,
         sessions_opened=3,
         sessions_closed=2,
+        sessions_bound=1,
+        ahead=5,
         dead_letters=[_letter()],
     )
 
@@ -61,12 +63,24 @@ def test_a_batch_moves_every_count_of_it(seen: _Seen) -> None:
     assert seen.value("intent_scores_total", band="unlikely") == 6
     assert seen.value("intent_examples_total") == 4
     assert seen.value("intent_sessions_opened_total") == 3
-    assert seen.value("intent_sessions_closed_total") == 2
+    assert seen.value("intent_sessions_closed_total", reason="gap") == 1
+    assert seen.value("intent_sessions_closed_total", reason="bound") == 1
+    assert seen.value("intent_events_ahead_total") == 5
     assert seen.value("intent_batch_records_sum") == 12
     assert seen.value("intent_stage_seconds_count", stage="fold") == 1
     # 1 s, 10 ms, and a broker whose clock is ahead of ours: 0
     assert seen.value("intent_end_to_end_seconds_sum") == pytest.approx(1.01)
     assert seen.value("intent_end_to_end_seconds_count") == 3
+
+
+def test_stray_visitors_are_counted_and_told_once_a_minute(seen: _Seen, caplog: pytest.LogCaptureFixture) -> None:
+    for strays in (2, 3, 0):
+        effects = Effects(Position(), strays=strays)
+        seen.observer.batch(3, effects, records=9, received_ms=[], now_ms=0, stages={})
+    assert seen.value("intent_stray_visitors_total", partition="3") == 5
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("stray_visitors partition=3 visitors=2 ")
 
 
 def test_a_dead_letter_is_one_line_with_its_coordinates_and_one_count(

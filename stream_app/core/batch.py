@@ -264,6 +264,7 @@ class Batch:
         )
         self.effects.closed.append((visitor_id.encode(), records.encode(closed)))
         self.effects.sessions_closed += 1
+        self.effects.sessions_bound += reason == "bound"
         session.remember_finished(visitor.history, current)
         self.changed[visitor_id] = visitor
 

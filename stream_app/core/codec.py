@@ -32,6 +32,7 @@ REJECT_REASONS: Final = (
     "wrong_type",
     "invalid_value",
     "time_out_of_range",
+    "wrong_key",
     "bad_row",
 )
 
@@ -45,6 +46,9 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 #: Details travel in a dead letter's header and in log lines, and may quote what came in: longer ones are cut.
 DETAIL_LENGTH_MAX: Final = 500
+
+#: Of a key that is quoted in a detail; a key may have megabytes.
+KEY_SHOWN_MAX: Final = 40
 
 # msgspec says "Expected `str`, got `int`" for a type, and names the bound or the enumeration otherwise. Only the start
 # is read: the rest may quote the record.
@@ -93,6 +97,18 @@ def check_event_time(event: Event, *, record_time_ms: int) -> Event | Rejected:
         return bounded
     event.event_time = bounded
     return event
+
+
+def check_key(key: bytes | None, visitor_id: str) -> Rejected | None:
+    """Whether a record is keyed by its visitor: only then all records of a visitor meet in one partition."""
+    if key == visitor_id.encode():
+        return None
+    got = "no key" if key is None else f"the key {key[:KEY_SHOWN_MAX]!r}"
+    return Rejected(
+        "wrong_key",
+        f"got {got}, expected the visitor_id {visitor_id[:KEY_SHOWN_MAX]!a} in UTF-8: set the producer's key, or a "
+        "visitor's records go to different partitions",
+    )
 
 
 def encode(value: Event | CheckoutLabel) -> bytes:

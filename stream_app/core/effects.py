@@ -91,6 +91,11 @@ class Effects:
     labels: Counter[str] = field(default_factory=Counter)
     sessions_opened: int = 0
     sessions_closed: int = 0
+    #: of those, sessions that their bounds have ended: a bot's
+    sessions_bound: int = 0
+    #: events whose own time lies ahead of the broker's, and visitors that belong to another partition
+    ahead: int = 0
+    strays: int = 0
     #: sum and count are enough for a mean; bands for the score's distribution
     bands: Counter[str] = field(default_factory=Counter)
     more_due: bool = False

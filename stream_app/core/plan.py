@@ -67,6 +67,9 @@ class Plan:
     watermark: Watermark = field(default_factory=Watermark)
     rejected_labels: list[DeadLetter] = field(default_factory=list)
     rejected_events: list[DeadLetter] = field(default_factory=list)
+    #: events whose time lies more than the grace ahead of the broker's, and visitors on a partition not their own
+    ahead: int = 0
+    strays: int = 0
     #: visitors to look at because something of them may be over at `due_until`, the watermark time unless `more_due`
     due: list[str] = field(default_factory=list)
     due_until: int = UNKNOWN

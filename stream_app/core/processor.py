@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
-
-import msgspec
+from zlib import crc32
 
 from stream_app.core import codec
 from stream_app.core.batch import Batch
 from stream_app.core.codec import Rejected
 from stream_app.core.effects import DeadLetter, Effects, Position
+from stream_app.core.placement import Placement
 from stream_app.core.plan import Plan, Record, Rules, Scorer
 from stream_app.core.schedule import BlobCache, ExpirySchedule
 from stream_app.core.watermark import UNKNOWN
@@ -34,11 +34,12 @@ DUE_VISITORS_MAX: Final = 2_000
 
 
 class PartitionProcessor:
-    """The pure engine of one partition. `partition` is only written into dead letters."""
+    """The pure engine of one partition of `partitions`. With a single one a record's key does not matter."""
 
-    def __init__(self, rules: Rules, *, partition: int) -> None:
+    def __init__(self, rules: Rules, *, partition: int, partitions: int = 1) -> None:
         self.rules = rules
         self.partition = partition
+        self.placement = Placement(partition, partitions) if partitions > 1 else None
         self.position = Position()
         self.schedule = ExpirySchedule()
         self.cache = BlobCache(rules.cache_visitors_max)
@@ -60,34 +61,15 @@ class PartitionProcessor:
         `idle_ms` is wall-clock time that passed without an event, by which the watermark is moved on.
         """
         plan = Plan(
-            watermark=msgspec.structs.replace(self.position.watermark),
+            watermark=self.position.watermark.copy(),
             events_offset=self.position.events_offset,
             labels_offset=self.position.labels_offset,
         )
         needed: dict[str, None] = {}
         for record in labels:
-            plan.labels_offset = record.offset + 1
-            label = codec.decode_label(record.value, record_time_ms=record.timestamp)
-            if isinstance(label, Rejected):
-                plan.rejected_labels.append(self._dead_letter(record, label))
-            else:
-                plan.labels.append((record.offset, label))
-                needed[label.visitor_id] = None
-        gap_ms, grace_ms = self.rules.gap_ms, self.rules.grace_ms
-        watermark = plan.watermark
-        decode_event = codec.decode_event
-        for record in events:
-            event = decode_event(record.value, record_time_ms=record.timestamp)
-            if isinstance(event, Rejected):
-                plan.rejected_events.append(self._dead_letter(record, event))
-                continue
-            plan.events.append((record.offset, event))
-            watermark.observe(event.event_time, event.visitor_id, gap_ms=gap_ms)  # type: ignore[arg-type]
-            plan.watermarks.append(watermark.newest - grace_ms if watermark.newest != UNKNOWN else UNKNOWN)
-            needed[event.visitor_id] = None
-        if events:
-            plan.events_offset = events[-1].offset + 1
-        watermark.advance(idle_ms)
+            self._plan_label(plan, record, needed)
+        self._plan_events(plan, events, needed)
+        plan.watermark.advance(idle_ms)
         self._plan_due(plan)
         needed.update(dict.fromkeys(plan.due))
         plan.missing = self.cache.missing(needed)
@@ -117,13 +99,55 @@ class PartitionProcessor:
         """
         self.cache.put(loaded)
         plan.blobs.update(loaded)
-        return Batch(self.rules, self.position, self.schedule, plan, scorer, now_ms).run()
+        effects = Batch(self.rules, self.position, self.schedule, plan, scorer, now_ms).run()
+        effects.ahead, effects.strays = plan.ahead, plan.strays
+        return effects
 
     def committed(self, effects: Effects) -> None:
         """Take over what a batch changed, after all of it was written."""
         self.position = effects.position
         self.schedule.update(effects.deadlines)
         self.cache.put(effects.states)
+
+    def _plan_label(self, plan: Plan, record: Record, needed: dict[str, None]) -> None:
+        plan.labels_offset = record.offset + 1
+        label = codec.decode_label(record.value, record_time_ms=record.timestamp)
+        if not isinstance(label, Rejected) and self.placement is not None:
+            label = codec.check_key(record.key, label.visitor_id) or label
+        if isinstance(label, Rejected):
+            plan.rejected_labels.append(self._dead_letter(record, label))
+            return
+        if self.placement is not None:
+            plan.strays += self.placement.is_stray(label.visitor_id.encode())
+        plan.labels.append((record.offset, label))
+        needed[label.visitor_id] = None
+
+    def _plan_events(self, plan: Plan, events: Sequence[Record], needed: dict[str, None]) -> None:
+        grace_ms = self.rules.grace_ms
+        watermark = plan.watermark
+        decode_event, schedule, placement = codec.decode_event, self.schedule, self.placement
+        for record in events:
+            received = record.timestamp
+            event = decode_event(record.value, record_time_ms=received)
+            if isinstance(event, Rejected):
+                plan.rejected_events.append(self._dead_letter(record, event))
+                continue
+            visitor_id, event_time = event.visitor_id, event.event_time
+            key = visitor_id.encode()
+            if placement is not None:
+                if record.key != key and (wrong := codec.check_key(record.key, visitor_id)):
+                    plan.rejected_events.append(self._dead_letter(record, wrong))
+                    continue
+                # Once a session is enough, and costs a few microseconds.
+                if visitor_id not in needed and visitor_id not in schedule:
+                    plan.strays += placement.is_stray(key)
+            plan.events.append((record.offset, event))
+            plan.ahead += event_time - received > grace_ms  # type: ignore[operator]
+            watermark.observe(event_time, crc32(key), received=received, grace_ms=grace_ms)  # type: ignore[arg-type]
+            plan.watermarks.append(watermark.newest - grace_ms if watermark.newest != UNKNOWN else UNKNOWN)
+            needed[visitor_id] = None
+        if events:
+            plan.events_offset = events[-1].offset + 1
 
     def _plan_due(self, plan: Plan) -> None:
         until = plan.watermark.time(grace_ms=self.rules.grace_ms)

@@ -46,8 +46,10 @@ def at(minutes: float) -> int:
     return T0 + round(minutes * MINUTE)
 
 
-def event(offset: int, visitor: str, event_type: str, minutes: float, **fields: Any) -> Record:
-    """One event of the partition; its id is its offset unless given."""
+def event(
+    offset: int, visitor: str, event_type: str, minutes: float, *, received: float | None = None, **fields: Any
+) -> Record:
+    """One event of the partition; its id is its offset unless given. Without `received` it arrives as it happens."""
     value = {
         "event_id": f"e{offset}",
         "event_type": event_type,
@@ -55,7 +57,8 @@ def event(offset: int, visitor: str, event_type: str, minutes: float, **fields: 
         "visitor_id": visitor,
         **fields,
     }
-    return Record("events", offset, T0 + 300 * DAY, visitor.encode(), json.dumps(value).encode())
+    timestamp = at(minutes if received is None else received)
+    return Record("events", offset, timestamp, visitor.encode(), json.dumps(value).encode())
 
 
 def label(offset: int, visitor: str, minutes: float, order_id: str, **fields: Any) -> Record:

@@ -472,7 +472,9 @@ def test_sessions_of_an_idle_partition_end_by_the_clock_in_the_order_of_their_de
 
 def test_a_phone_that_lives_in_tomorrow_ends_nobodys_session() -> None:
     partition = Partition()
-    partition.step([*crowd(0, 0), *[event(3 + n, "phone", "page_view", 600 + n) for n in range(10)]])
+    ahead = [event(3 + n, "phone", "page_view", 600 + n, received=0) for n in range(10)]
+    effects = partition.step([*crowd(0, 0), *ahead])
+    assert effects.ahead == 10
     assert partition.closed == []
     assert partition.processor.watermark_time == T0 - GRACE
 

@@ -14,7 +14,7 @@ from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.streams import DAY, RULES, ConstantScorer, HashScorer, Partition, Record, event, label
+from tests.core.streams import DAY, MINUTE, RULES, ConstantScorer, HashScorer, Partition, Record, event, label
 
 #: Minutes from one event to the next in the log: a click, out of order, near the gap with and without the grace, a
 #: pause past it, a phone that was offline, a clock that is wrong.
@@ -33,6 +33,8 @@ class Segment(NamedTuple):
 def segments(draw: st.DrawFn, *, with_labels: bool = True) -> list[Segment]:
     found: list[Segment] = []
     offset, label_offset, minutes = 0, 0, 0.0
+    # Live, the broker's clock stands where the newest honest event does; in a replay it stands still, long after.
+    clock, is_live = 0.0, draw(st.booleans())
     for _ in range(draw(st.integers(1, 3))):
         labels: list[Record] = []
         events: list[Record] = []
@@ -47,7 +49,9 @@ def segments(draw: st.DrawFn, *, with_labels: bool = True) -> list[Segment]:
             if events and draw(st.integers(0, 7)) == 0:
                 events.append(draw(st.sampled_from(events))._replace(offset=offset))
             else:
-                minutes += draw(st.sampled_from(STEPS))
+                step = draw(st.sampled_from(STEPS))
+                minutes += step
+                clock = max(clock, minutes if step < 100 else clock) if is_live else 300 * DAY / MINUTE
                 fields: dict[str, Any] = {
                     "session_id": draw(st.sampled_from((None, None, "s1", "s2"))),
                     "item_id": draw(st.sampled_from((None, "i1", "i2"))),
@@ -57,7 +61,8 @@ def segments(draw: st.DrawFn, *, with_labels: bool = True) -> list[Segment]:
                 if kind == "purchase":
                     fields["order_id"] = draw(st.sampled_from((None, "o1", "o2")))
                 given_fields = {name: value for name, value in fields.items() if value is not None}
-                events.append(event(offset, draw(st.sampled_from("abcd")), kind, minutes, **given_fields))
+                visitor = draw(st.sampled_from("abcd"))
+                events.append(event(offset, visitor, kind, minutes, received=clock, **given_fields))
             offset += draw(st.sampled_from((1, 1, 1, 2)))
         found.append(Segment(labels, events))
     return found

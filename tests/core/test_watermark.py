@@ -1,97 +1,203 @@
-"""How far event time has come: pushed by many, spoiled by none."""
+"""How far event time has come: with the broker's clock, or with a majority of the visitors; never with one of them."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+from zlib import crc32
+
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_app.core.watermark import CONFIRMATIONS, UNKNOWN, Watermark
+from stream_app.core.watermark import MAJORITY, UNKNOWN, VISITORS_ASKED, Watermark
 
+SECOND = 1_000
 MINUTE = 60_000
-GAP = 30 * MINUTE
+HOUR = 60 * MINUTE
+GRACE = MINUTE
 #: Any instant: 2023-11-14T22:13:20Z.
 T0 = 1_700_000_000_000
 
 
-def started() -> Watermark:
-    """A watermark that believes in T0."""
+class Seen(NamedTuple):
+    """An event: its own time and the broker's (ms from T0), and its visitor."""
+
+    at: int
+    received: int
+    visitor: str
+
+
+def live(at: int, visitor: str, *, delay: int = 200) -> Seen:
+    """Arrives when it happens."""
+    return Seen(at, at + delay, visitor)
+
+
+def replayed(at: int, visitor: str) -> Seen:
+    """Happened long ago, and 20,000 times as slowly."""
+    return Seen(at, 1_000 * HOUR + at // 20_000, visitor)
+
+
+def tell(watermark: Watermark, *events: Seen) -> int:
+    """Observe them; the newest believed time after them, in ms from T0."""
+    for at, received, visitor in events:
+        watermark.observe(T0 + at, crc32(visitor.encode()), received=T0 + received, grace_ms=GRACE)
+    return watermark.newest - T0
+
+
+def started(make: object = live) -> Watermark:
+    """A watermark that believes in T0, by a, b and c."""
     watermark = Watermark()
-    for visitor in ("a", "b", "c"):
-        watermark.observe(T0, visitor, gap_ms=GAP)
-    assert watermark.newest == T0
+    assert callable(make)
+    assert tell(watermark, *(make(0, visitor) for visitor in "abc")) == 0
     return watermark
+
+
+# ---- the beginning --------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_known_before_the_first_event() -> None:
     assert Watermark().time(grace_ms=MINUTE) == UNKNOWN
 
 
-def test_the_first_time_is_believed_after_three_events_of_two_visitors() -> None:
-    # a@0, a@+1m, b@+2m: the earliest of the three is where it starts.
+def test_the_first_time_is_believed_when_three_visitors_have_told_one() -> None:
+    # Replayed a@0, a@+1m, b@+2m, c@+3m: c is the third visitor; all three have come to minute 1, a's last.
     watermark = Watermark()
-    watermark.observe(T0, "a", gap_ms=GAP)
-    watermark.observe(T0 + MINUTE, "a", gap_ms=GAP)
+    tell(watermark, replayed(0, "a"), replayed(MINUTE, "a"), replayed(2 * MINUTE, "b"))
     assert watermark.newest == UNKNOWN
-    watermark.observe(T0 + 2 * MINUTE, "b", gap_ms=GAP)
-    assert watermark.newest == T0
-    assert CONFIRMATIONS == 3
+    assert tell(watermark, replayed(3 * MINUTE, "c")) == pytest.approx(MINUTE, abs=20)
+    assert (MAJORITY, VISITORS_ASKED) == (3, 5)
+
+
+def test_an_idle_partition_that_knows_no_time_stays_unknown() -> None:
+    watermark = Watermark()
+    watermark.advance(7_000)
+    assert watermark.newest == UNKNOWN
+
+
+def test_an_idle_partition_with_a_single_visitor_believes_its_times() -> None:
+    # One visitor, one event at T0: nobody confirms it. Five minutes of silence later it is T0 + 5.
+    watermark = Watermark()
+    tell(watermark, live(0, "only"))
+    assert watermark.time(grace_ms=0) == UNKNOWN
+    watermark.advance(5 * MINUTE)
+    assert watermark.time(grace_ms=0) == T0 + 5 * MINUTE
+    assert tell(watermark, live(9 * MINUTE, "only")) == 9 * MINUTE
+
+
+def test_an_idle_partition_with_two_visitors_believes_the_one_that_lags() -> None:
+    watermark = Watermark()
+    tell(watermark, replayed(9 * HOUR, "tomorrow"), replayed(0, "a"))
+    watermark.advance(1)
+    assert watermark.newest == pytest.approx(T0, abs=2_000)
+
+
+# ---- live: with the broker's clock ----------------------------------------------------------------------------------
+
+
+def test_live_events_are_believed_at_once_however_few_the_visitors() -> None:
+    # The only visitor left clicks every ten minutes.
+    watermark = started()
+    for n in range(1, 20):
+        assert tell(watermark, live(n * 10 * MINUTE, "slow")) == n * 10 * MINUTE
+
+
+def test_the_first_event_after_the_night_is_believed() -> None:
+    assert tell(started(), live(8 * HOUR, "early bird")) == 8 * HOUR
+
+
+def test_a_clock_that_is_wrong_moves_a_live_watermark_to_the_brokers_time_at_most() -> None:
+    watermark = started()
+    assert tell(watermark, Seen(9 * HOUR, 10 * SECOND, "tomorrow")) == 10 * SECOND - 200
+    assert tell(watermark, live(11 * SECOND, "a")) == 11 * SECOND
+
+
+def test_a_bot_that_walks_ahead_in_small_steps_gets_nowhere() -> None:
+    # Ten steps of a minute in each second, of one visitor, between the events of others.
+    watermark = started()
+    for n in range(1, 600):
+        second = n * SECOND
+        for step in range(10):
+            tell(watermark, Seen((10 * n + step) * MINUTE, second, "bot"))
+        assert tell(watermark, live(second, "abcdefgh"[n % 8])) <= second + 200
+
+
+def test_bots_under_a_new_name_each_time_do_not_push_a_live_watermark_past_the_brokers_clock() -> None:
+    watermark = started()
+    for n in range(1, 2_000):
+        tell(watermark, Seen(9 * HOUR + n * MINUTE, n * SECOND, f"bot {n}"))
+        assert watermark.time(grace_ms=GRACE) <= T0 + n * SECOND
+
+
+def test_a_backlog_of_late_events_moves_nothing_and_holds_nothing_up() -> None:
+    watermark = started()
+    for n in range(1, 100):
+        tell(watermark, Seen(-3 * HOUR + n, n * SECOND, f"offline {n % 9}"))
+        assert tell(watermark, live(n * SECOND, "a")) == n * SECOND
+
+
+# ---- a replay: with the visitors ------------------------------------------------------------------------------------
+
+
+def test_a_replay_is_believed_up_to_the_third_latest_visitor() -> None:
+    # d@+40m, e@+50m, f@+60m: the third of them has not come further than minute 40.
+    watermark = started(replayed)
+    assert tell(watermark, replayed(40 * MINUTE, "d")) < MINUTE
+    assert tell(watermark, replayed(50 * MINUTE, "e")) < MINUTE
+    assert tell(watermark, replayed(HOUR, "f")) == pytest.approx(40 * MINUTE, abs=SECOND)
+
+
+def test_one_visitor_never_moves_a_replay_whatever_its_steps_and_however_often_it_comes() -> None:
+    for step in (SECOND, 10 * MINUTE, 29 * MINUTE, 9 * HOUR):
+        watermark = started(replayed)
+        for n in range(200):
+            tell(watermark, replayed(n * step, "bot"))
+        # The broker's clock has moved on by a 20,000th of it.
+        assert watermark.newest - T0 <= 200 * step // 20_000 + 1
+
+
+def test_a_bot_with_half_of_the_traffic_does_not_move_a_replay_past_the_others() -> None:
+    watermark = started(replayed)
+    for n in range(1, 500):
+        tell(watermark, replayed(n * 20 * MINUTE, "bot"), replayed(n * SECOND, "abcdefghij"[n % 10]))
+        assert watermark.newest - T0 <= n * SECOND + n * 20 * MINUTE // 20_000 + 1
+    assert watermark.newest - T0 > 490 * SECOND
+
+
+def test_two_wrong_clocks_among_five_visitors_are_not_believed() -> None:
+    watermark = started(replayed)
+    for n in range(1, 100):
+        tell(watermark, replayed(9 * HOUR, "x"), replayed(9 * HOUR + n, "y"), replayed(n, "abc"[n % 3]))
+    assert watermark.newest - T0 < 10 * SECOND
+
+
+def test_a_wrong_clock_is_forgotten_when_five_other_visitors_have_come() -> None:
+    watermark = started(replayed)
+    tell(watermark, replayed(9 * HOUR, "x"), replayed(9 * HOUR, "y"))
+    assert tell(watermark, *(replayed(n, visitor) for n, visitor in enumerate("defgh"))) < 10 * SECOND
+    assert tell(watermark, replayed(9 * HOUR, "z")) < 10 * SECOND
+
+
+def test_a_replay_that_arrives_at_the_present_goes_on_live() -> None:
+    watermark = started(replayed)
+    now = 1_000 * HOUR + MINUTE
+    tell(watermark, *(live(now + n, visitor) for n, visitor in enumerate("abc")))
+    assert tell(watermark, live(now + HOUR, "a")) == now + HOUR
+
+
+# ---- always ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_watermark_trails_the_newest_event_by_the_grace() -> None:
     watermark = started()
-    watermark.observe(T0 + 5_000, "a", gap_ms=GAP)
+    tell(watermark, live(5_000, "a"))
     assert watermark.time(grace_ms=MINUTE) == T0 + 5_000 - MINUTE
 
 
 def test_a_late_event_moves_nothing() -> None:
     watermark = started()
-    watermark.observe(T0 - 10 * GAP, "a", gap_ms=GAP)
-    assert watermark == started()
-
-
-def test_one_visitor_beyond_the_gap_is_never_believed_however_often_it_comes() -> None:
-    watermark = started()
-    for n in range(50):
-        watermark.observe(T0 + GAP + 1 + n, "tomorrow", gap_ms=GAP)
+    tell(watermark, Seen(-20 * HOUR, SECOND, "a"))
     assert watermark.newest == T0
-
-
-def test_two_bad_clocks_among_good_ones_are_not_believed() -> None:
-    # x+9h  a+1s  y+9h  b+2s  x+9h  …: each event of the present clears the suspicion.
-    watermark = started()
-    for n in range(1, 20):
-        watermark.observe(T0 + 9 * 3600_000, "xy"[n % 2], gap_ms=GAP)
-        watermark.observe(T0 + n * 1000, "ab"[n % 2], gap_ms=GAP)
-    assert watermark.newest == T0 + 19_000
-
-
-def test_three_in_a_row_by_two_visitors_are_believed_up_to_the_earliest() -> None:
-    # The shop was shut for the night: +8h05, +8h00, +8h10.
-    watermark = started()
-    morning = T0 + 8 * 3600_000
-    watermark.observe(morning + 5 * MINUTE, "a", gap_ms=GAP)
-    watermark.observe(morning, "b", gap_ms=GAP)
-    assert watermark.newest == T0
-    watermark.observe(morning + 10 * MINUTE, "a", gap_ms=GAP)
-    assert watermark.newest == morning
-    watermark.observe(morning + 11 * MINUTE, "c", gap_ms=GAP)
-    assert watermark.newest == morning + 11 * MINUTE
-
-
-def test_a_late_event_between_them_does_not_clear_the_suspicion() -> None:
-    watermark = started()
-    morning = T0 + 8 * 3600_000
-    for visitor in ("a", "b", "c"):
-        watermark.observe(T0 - 2 * GAP, "phone that was offline", gap_ms=GAP)
-        watermark.observe(morning, visitor, gap_ms=GAP)
-    assert watermark.newest == morning
-
-
-def test_an_event_exactly_a_gap_ahead_is_believed_at_once() -> None:
-    watermark = started()
-    watermark.observe(T0 + GAP, "a", gap_ms=GAP)
-    assert watermark.newest == T0 + GAP
 
 
 def test_an_idle_partition_moves_with_the_wall_clock() -> None:
@@ -102,33 +208,62 @@ def test_an_idle_partition_moves_with_the_wall_clock() -> None:
     assert watermark.newest == T0 + 7_000
 
 
-def test_an_idle_partition_that_knows_no_time_stays_unknown() -> None:
-    watermark = Watermark()
-    watermark.advance(7_000)
-    assert watermark.newest == UNKNOWN
+def test_a_copy_goes_on_by_itself() -> None:
+    first = started()
+    before = msgspec.json.encode(first)
+    tell(first.copy(), live(5 * MINUTE, "new"))
+    assert msgspec.json.encode(first) == before
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(-3 * GAP, 3 * GAP), st.sampled_from("abc")), max_size=40), st.integers(0, 40))
+EVENTS = st.lists(
+    st.builds(Seen, st.integers(-3 * HOUR, 3 * HOUR), st.integers(0, 3 * HOUR), st.sampled_from("abcdefgh")),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.integers(0, 40), st.integers(-1, HOUR))
 def test_a_watermark_never_falls_and_goes_on_the_same_after_being_stored(
-    events: list[tuple[int, str]], cut: int
+    events: list[Seen], cut: int, idle: int
 ) -> None:
     watermark, stored = Watermark(), Watermark()
     newest = UNKNOWN
-    for n, (offset, visitor) in enumerate(events):
+    for n, event in enumerate(events):
         if n == cut:
+            watermark.advance(idle)
+            stored.advance(idle)
             stored = msgspec.json.decode(msgspec.json.encode(stored), type=Watermark)
         for one in (watermark, stored):
-            one.observe(T0 + offset, visitor, gap_ms=GAP)
+            tell(one, event)
         assert watermark.newest >= newest
+        assert len(watermark.recent) <= VISITORS_ASKED
         newest = watermark.newest
     assert stored == watermark
+    assert list(stored.recent) == list(watermark.recent)
 
 
-def test_an_idle_partition_with_a_single_visitor_believes_its_times() -> None:
-    # One visitor, one event at 10:00: nobody confirms it. Five minutes of silence later it is 10:05.
-    watermark = Watermark()
-    watermark.observe(36_000_000, "only", gap_ms=1_800_000)
-    assert watermark.time(grace_ms=0) == UNKNOWN
-    watermark.advance(300_000)
-    assert watermark.time(grace_ms=0) == 36_300_000
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.integers(1, 30), st.integers(0, 40))
+def test_however_many_events_one_visitor_adds_to_a_replay_time_stays_where_the_others_have_come(
+    events: list[Seen], step_minutes: int, at: int
+) -> None:
+    # All of it within one moment of the broker's clock, which therefore says nothing.
+    watermark = started(replayed)
+    others = 0
+    for n, event in enumerate(events):
+        if n == at:
+            tell(watermark, *(replayed(0, "one")._replace(at=step * step_minutes * MINUTE) for step in range(50)))
+        tell(watermark, event._replace(received=1_000 * HOUR))
+        others = max(others, event.at)
+        assert watermark.newest - T0 <= others
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS)
+def test_the_watermark_never_passes_the_brokers_clock_whatever_visitors_say(events: list[Seen]) -> None:
+    watermark = started()
+    received = 200
+    for event in events:
+        tell(watermark, event)
+        received = max(received, event.received)
+        assert watermark.time(grace_ms=GRACE) <= T0 + received
