@@ -183,7 +183,7 @@ class Worker(ConsumerRebalanceListener):
                 topic_ids=topic_ids,
             ),
             view=self._view,
-            processor=PartitionProcessor(rules_of(self._settings), partition=number),
+            processor=PartitionProcessor(rules_of(self._settings), partition=number, partitions=partitions),
             scorer=lambda: self.follower.model,
             observer=self._observer,
             records_max=self._settings.batch_records_max,
