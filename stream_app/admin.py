@@ -29,6 +29,7 @@ _VISIBLE_POLL_S: Final = 0.05
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 _CLEANUP: Final = "cleanup.policy"
 _RETENTION: Final = "retention.ms"
+_RECORD_BYTES: Final = "max.message.bytes"
 
 
 class KafkaUnreachableError(ConnectionError):
@@ -214,7 +215,7 @@ def _compare(
 
 
 def _config_facts(wanted: dict[str, str], config: dict[str, str] | None) -> Iterator[tuple[str, str, str, bool]]:
-    """Name, needed, found, fits: of the settings whose error loses data; none where the broker does not tell."""
+    """Name, needed, found, fits: of settings whose error loses data or stops us, as far as the broker tells."""
     if config is None:
         return
     policy = wanted.get(_CLEANUP, "delete")
@@ -224,12 +225,16 @@ def _config_facts(wanted: dict[str, str], config: dict[str, str] | None) -> Iter
         # A longer one costs disk only; a shorter one forgets visitors that are still remembered elsewhere.
         need, has = int(wanted[_RETENTION]), int(config.get(_RETENTION, "-1"))
         yield _RETENTION, f"at least {need}", str(has), has < 0 or has >= need
+    if _RECORD_BYTES in wanted and _RECORD_BYTES in config:
+        # A dead letter that the broker refuses would be written again for ever, and its partition stand still.
+        need, has = int(wanted[_RECORD_BYTES]), int(config[_RECORD_BYTES])
+        yield _RECORD_BYTES, f"at least {need}", str(has), has >= need
 
 
 async def _configs(admin: AIOKafkaAdminClient, facts: ClusterFacts) -> dict[str, dict[str, str]]:
     """The configuration of existing topics by full name; those that the broker does not tell are left out."""
     asked = [
-        ConfigResource(ConfigResourceType.TOPIC, name, {_CLEANUP: None, _RETENTION: None})
+        ConfigResource(ConfigResourceType.TOPIC, name, {_CLEANUP: None, _RETENTION: None, _RECORD_BYTES: None})
         for name, topic in facts.topics.items()
         if topic.exists
     ]

@@ -27,6 +27,10 @@ class TopicSpec(NamedTuple):
 
 _DAY_MS: Final = 24 * 3600 * 1000
 
+#: A dead letter is an input record, 1 MiB by default, with its reason beside it: twice that leaves room for both, and
+#: for events topics that take somewhat more. What is longer still is cut (`backends`).
+_DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
+
 TOPICS: Final[tuple[TopicSpec, ...]] = (
     # Replayed history and late labels must not vanish before they are read: a week, the Kafka default, said aloud.
     TopicSpec(EVENTS, "canonical events, keyed by visitor", True, {"retention.ms": str(7 * _DAY_MS)}),
@@ -46,6 +50,9 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     ),
     TopicSpec(SNAPSHOTS, "the model and what it has learned from", False, {"cleanup.policy": "compact"}),
     TopicSpec(
-        DEAD_LETTERS, "rejected records, bytes unchanged, with the reason", False, {"retention.ms": str(30 * _DAY_MS)}
+        DEAD_LETTERS,
+        "rejected records, bytes unchanged, with the reason",
+        False,
+        {"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(_DEAD_LETTER_BYTES)},
     ),
 )

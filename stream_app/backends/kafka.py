@@ -37,9 +37,9 @@ REQUEST_TIMEOUT_MS: Final = 15_000
 #: first; but it waits for ever on a producer that another partition has stopped meanwhile.
 PUBLISH_S_MAX: Final = 20.0
 
-#: Key and value of a dead letter: a broker takes records of 1 MiB by default, and the reason in the headers and the
-#: batch around it need room. What is longer is cut; our own limit is a quarter of it, so that only broken records are.
-DEAD_LETTER_BYTES_MAX: Final = 1_000_000
+#: Key and value of a dead letter: the topic takes 2 MiB (`topics.py`), and the reason in the headers and the batch
+#: around it need room. What is longer is cut: an events topic that takes more than the default 1 MiB was told to.
+DEAD_LETTER_BYTES_MAX: Final = 2_000_000
 
 #: A restore that reads nothing for this long will not finish: the changelog's leader is gone.
 RESTORE_PROGRESS_S_MAX: Final = 30.0

@@ -18,7 +18,7 @@ from stream_app import doctor as doctor_module
 from stream_app.admin import KafkaUnreachableError, check_topics, create_topics, topic_facts
 from stream_app.doctor import Finding, doctor
 from stream_app.settings import Settings, load
-from stream_app.topics import CHANGELOG, EVENTS, LABELS, SCORES, SNAPSHOTS, TOPICS
+from stream_app.topics import CHANGELOG, DEAD_LETTERS, EVENTS, LABELS, SCORES, SNAPSHOTS, TOPICS
 from tests.support.fixtures import Names, Servers
 
 
@@ -124,6 +124,14 @@ async def test_a_changelog_that_forgets_too_soon_or_never_compacts_is_wrong(
         status = next(s for s in await check_topics(tried) if s.name == tried.topic(CHANGELOG))
         assert status.outcome == ("wrong" if complaint else "ok")
         assert complaint in status.what_to_do
+
+
+async def test_dead_letters_that_cannot_hold_the_largest_input_are_wrong(real_servers: Servers, names: Names) -> None:
+    settings = _settings(real_servers, names)
+    await _make(settings, (DEAD_LETTERS, 1, {"max.message.bytes": "1048588"}))
+    status = next(s for s in await create_topics(settings) if s.name == settings.topic(DEAD_LETTERS))
+    assert status.outcome == "wrong"
+    assert status.what_to_do.endswith("--add-config max.message.bytes=2097152")
 
 
 async def test_a_refused_creation_is_reported_with_the_brokers_reason(real_servers: Servers, names: Names) -> None:

@@ -17,15 +17,18 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from stream_app import topics
 from stream_app.admin import create_topics, topic_facts
 from stream_app.backends.child_process import free_port
-from stream_app.backends.kafka import KafkaPartitionLog, SharedProducer
+from stream_app.backends.clients import KafkaClients
+from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryBroker, MemoryLog
-from stream_app.backends.ports import Committed, LogError, PartitionLog, Polled, UnusableError
-from stream_app.core.effects import DeadLetter, Effects, Position
+from stream_app.backends.ports import Committed, FencedError, LogError, PartitionLog, Polled, UnusableError
+from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter, PartitionWriter, SharedProducer
+from stream_app.core.effects import DeadLetter, Effects, Planned, Position
 from stream_app.core.processor import Record
 from stream_app.core.watermark import Watermark
 from stream_app.settings import Settings, load
 from tests.support.fixtures import Names, Servers
 
+_OURS = (topics.EVENTS, topics.LABELS, topics.CHANGELOG)
 #: Not 0: a partition number that is forgotten somewhere shows.
 P = 2
 STAMP = 1_700_000_000_000
@@ -34,12 +37,13 @@ STAMP = 1_700_000_000_000
 class Memory:
     """A partition in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, guarantee: str) -> None:
         self.broker = MemoryBroker()
+        self.guarantee = guarantee
 
     async def open(self) -> PartitionLog:
         """A new owner's log."""
-        return MemoryLog(self.broker)
+        return MemoryLog(self.broker, exactly_once=self.guarantee == "exactly_once")
 
     async def append(self, *values: str, labels: bool = False) -> None:
         append = self.broker.append_label if labels else self.broker.append_event
@@ -55,12 +59,14 @@ class Kafka:
 
     def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
         self.settings, self._stack = settings, stack
+        self.guarantee = settings.processing_guarantee
+        self.clients = KafkaClients(settings)
         self.topic_ids: list[str] = []
 
     async def start(self) -> None:
         await create_topics(self.settings)
         facts = await topic_facts(self.settings)
-        self.topic_ids = [facts[self.settings.topic(name)].topic_id or "" for name in (topics.EVENTS, topics.LABELS)]
+        self.topic_ids = [facts[self.settings.topic(name)].topic_id or "" for name in _OURS]
         self.producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap)
         await self._stack.enter_async_context(self.producer)
         self.admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)
@@ -90,14 +96,21 @@ class Kafka:
         await self._stack.enter_async_context(consumer)
         consumer.assign([self.place(topics.EVENTS), self.place(topics.LABELS)])
         consumer.pause(*consumer.assignment())
-        producer = SharedProducer(self.settings)
-        self._stack.push_async_callback(producer.close)
+        writer: PartitionWriter
+        if self.guarantee == "exactly_once":
+            writer = ExactlyOnceWriter(self.settings, P, clients=self.clients)
+        else:
+            producer = SharedProducer(self.clients, client_id="test")
+            self._stack.push_async_callback(producer.close)
+            writer = AtLeastOnceWriter(self.settings, P, consumer=consumer, producer=producer)
+        self._stack.push_async_callback(writer.close)
         return KafkaPartitionLog(
             self.settings,
             P,
+            clients=self.clients,
             consumer=consumer,
-            producer=producer,
             admin=self.admin,
+            writer=writer,
             partitions=partitions,
             topic_ids=self.topic_ids if topic_ids is None else topic_ids,
         )
@@ -136,9 +149,10 @@ class Kafka:
 Bench = Memory | Kafka
 
 
-def _settings(servers: Servers, names: Names) -> Settings:
+def _settings(servers: Servers, names: Names, guarantee: str) -> Settings:
     return load(
         flags={
+            "processing_guarantee": guarantee,
             "kafka_bootstrap": servers.bootstrap,
             "topic_prefix": names.topic_prefix,
             "group_id": names.group_id,
@@ -148,23 +162,28 @@ def _settings(servers: Servers, names: Names) -> Settings:
     )
 
 
+@pytest.fixture(params=["at_least_once", "exactly_once"])
+def guarantee(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real_kafka)])
-async def kafka(request: pytest.FixtureRequest, names: Names) -> AsyncIterator[Kafka]:
+async def kafka(request: pytest.FixtureRequest, names: Names, guarantee: str) -> AsyncIterator[Kafka]:
     async with AsyncExitStack() as stack:
         servers = (
             Servers(request.getfixturevalue("real_kafka").bootstrap, "", "real")
             if request.param == "real"
             else request.getfixturevalue("embedded_servers")
         )
-        bench = Kafka(_settings(servers, names), stack)
+        bench = Kafka(_settings(servers, names, guarantee), stack)
         await bench.start()
         yield bench
 
 
 @pytest.fixture(params=["memory", "embedded", pytest.param("real", marks=pytest.mark.real_kafka)])
-async def bench(request: pytest.FixtureRequest, names: Names) -> AsyncIterator[Bench]:
+async def bench(request: pytest.FixtureRequest, names: Names, guarantee: str) -> AsyncIterator[Bench]:
     if request.param == "memory":
-        yield Memory()
+        yield Memory(guarantee)
         return
     async with AsyncExitStack() as stack:
         servers = (
@@ -172,7 +191,7 @@ async def bench(request: pytest.FixtureRequest, names: Names) -> AsyncIterator[B
             if request.param == "real"
             else request.getfixturevalue("embedded_servers")
         )
-        found = Kafka(_settings(servers, names), stack)
+        found = Kafka(_settings(servers, names, guarantee), stack)
         await found.start()
         yield found
 
@@ -442,28 +461,36 @@ async def test_a_dead_letter_keeps_its_bytes_and_says_why_and_where(kafka: Kafka
 
 @pytest.mark.real_kafka
 @pytest.mark.parametrize("kafka", ["real"], indirect=True)
-async def test_the_largest_record_that_a_broker_takes_fits_as_a_dead_letter(kafka: Kafka) -> None:
+async def test_the_largest_record_that_a_broker_takes_is_a_whole_dead_letter_and_a_larger_one_is_cut(
+    kafka: Kafka,
+) -> None:
     # Of what does not compress; with the reasons in its headers it is larger than it came.
     value = os.urandom(1_048_588 - 200)
     big = AIOKafkaProducer(bootstrap_servers=kafka.settings.kafka_bootstrap, max_request_size=2_000_000)
     async with big:
         await big.send_and_wait(kafka.settings.topic(topics.EVENTS), value, partition=P)
     log = await kafka.open()
+    large = os.urandom(10_000_000)
+    limit = 2_000_000
     letters = [
         DeadLetter(None, value, "too_large", "d" * 500, "t", P, 0),
-        DeadLetter(value[::-1], None, "too_large", "d" * 500, "t", P, 1),
-        DeadLetter(value[:600_000], value[600_000:], "too_large", "d" * 500, "t", P, 2),
-        DeadLetter(None, value[:1_000_000], "too_large", "d" * 500, "t", P, 3),
+        DeadLetter(value, value[:900_000], "too_large", "d" * 500, "t", P, 1),
+        DeadLetter(None, large, "too_large", "d" * 500, "t", P, 2),
+        DeadLetter(large, None, "too_large", "d" * 500, "t", P, 3),
+        DeadLetter(large[:1_500_000], large, "too_large", "d" * 500, "t", P, 4),
     ]
     await log.publish(Effects(at(1), dead_letters=letters))
     found = await kafka.read(TopicPartition(kafka.settings.topic(topics.DEAD_LETTERS), 0))
-    by_offset = {dict(record.headers)["source_offset"]: record for record in found}
-    assert (by_offset[b"0"].key, by_offset[b"0"].value) == (None, value[:1_000_000])
-    assert (by_offset[b"1"].key, by_offset[b"1"].value) == (value[::-1][:1_000_000], None)
-    assert by_offset[b"2"].key + by_offset[b"2"].value == value[:1_000_000]
-    assert by_offset[b"3"].value == value[:1_000_000]
-    cut = [dict(by_offset[n].headers).get("cut_from_bytes") for n in (b"0", b"1", b"2", b"3")]
-    assert cut == [b"1048388"] * 3 + [None]
+    kept = {int(dict(record.headers)["source_offset"]): (record.key, record.value) for record in found}
+    assert kept == {
+        0: (None, value),
+        1: (value, value[:900_000]),
+        2: (None, large[:limit]),
+        3: (large[:limit], None),
+        4: (large[:1_500_000], large[: limit - 1_500_000]),
+    }
+    cut = {int(dict(record.headers)["source_offset"]): dict(record.headers).get("cut_from_bytes") for record in found}
+    assert cut == {0: None, 1: None, 2: b"10000000", 3: b"10000000", 4: b"11500000"}
 
 
 async def test_a_broker_that_is_away_is_a_log_error_and_leaves_nothing_behind(names: Names) -> None:
