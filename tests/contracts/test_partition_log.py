@@ -17,18 +17,15 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from stream_app import topics
 from stream_app.admin import create_topics, topic_facts
 from stream_app.backends.child_process import free_port
-from stream_app.backends.clients import KafkaClients
-from stream_app.backends.kafka import KafkaPartitionLog
+from stream_app.backends.kafka import KafkaPartitionLog, SharedProducer
 from stream_app.backends.memory import MemoryBroker, MemoryLog
-from stream_app.backends.ports import Committed, FencedError, LogError, PartitionLog, Polled, UnusableError
-from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter, PartitionWriter, SharedProducer
-from stream_app.core.effects import DeadLetter, Effects, Planned, Position
+from stream_app.backends.ports import Committed, LogError, PartitionLog, Polled, UnusableError
+from stream_app.core.effects import DeadLetter, Effects, Position
 from stream_app.core.processor import Record
 from stream_app.core.watermark import Watermark
 from stream_app.settings import Settings, load
 from tests.support.fixtures import Names, Servers
 
-_OURS = (topics.EVENTS, topics.LABELS, topics.CHANGELOG)
 #: Not 0: a partition number that is forgotten somewhere shows.
 P = 2
 STAMP = 1_700_000_000_000
@@ -37,13 +34,12 @@ STAMP = 1_700_000_000_000
 class Memory:
     """A partition in memory."""
 
-    def __init__(self, guarantee: str) -> None:
+    def __init__(self) -> None:
         self.broker = MemoryBroker()
-        self.guarantee = guarantee
 
     async def open(self) -> PartitionLog:
         """A new owner's log."""
-        return MemoryLog(self.broker, exactly_once=self.guarantee == "exactly_once")
+        return MemoryLog(self.broker)
 
     async def append(self, *values: str, labels: bool = False) -> None:
         append = self.broker.append_label if labels else self.broker.append_event
@@ -59,14 +55,12 @@ class Kafka:
 
     def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
         self.settings, self._stack = settings, stack
-        self.guarantee = settings.processing_guarantee
-        self.clients = KafkaClients(settings)
         self.topic_ids: list[str] = []
 
     async def start(self) -> None:
         await create_topics(self.settings)
         facts = await topic_facts(self.settings)
-        self.topic_ids = [facts[self.settings.topic(name)].topic_id or "" for name in _OURS]
+        self.topic_ids = [facts[self.settings.topic(name)].topic_id or "" for name in (topics.EVENTS, topics.LABELS)]
         self.producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap)
         await self._stack.enter_async_context(self.producer)
         self.admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)
@@ -96,21 +90,14 @@ class Kafka:
         await self._stack.enter_async_context(consumer)
         consumer.assign([self.place(topics.EVENTS), self.place(topics.LABELS)])
         consumer.pause(*consumer.assignment())
-        writer: PartitionWriter
-        if self.guarantee == "exactly_once":
-            writer = ExactlyOnceWriter(self.settings, P, clients=self.clients)
-        else:
-            producer = SharedProducer(self.clients, client_id="test")
-            self._stack.push_async_callback(producer.close)
-            writer = AtLeastOnceWriter(self.settings, P, consumer=consumer, producer=producer)
-        self._stack.push_async_callback(writer.close)
+        producer = SharedProducer(self.settings)
+        self._stack.push_async_callback(producer.close)
         return KafkaPartitionLog(
             self.settings,
             P,
-            clients=self.clients,
             consumer=consumer,
+            producer=producer,
             admin=self.admin,
-            writer=writer,
             partitions=partitions,
             topic_ids=self.topic_ids if topic_ids is None else topic_ids,
         )
@@ -149,10 +136,9 @@ class Kafka:
 Bench = Memory | Kafka
 
 
-def _settings(servers: Servers, names: Names, guarantee: str) -> Settings:
+def _settings(servers: Servers, names: Names) -> Settings:
     return load(
         flags={
-            "processing_guarantee": guarantee,
             "kafka_bootstrap": servers.bootstrap,
             "topic_prefix": names.topic_prefix,
             "group_id": names.group_id,
@@ -162,28 +148,23 @@ def _settings(servers: Servers, names: Names, guarantee: str) -> Settings:
     )
 
 
-@pytest.fixture(params=["at_least_once", "exactly_once"])
-def guarantee(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real_kafka)])
-async def kafka(request: pytest.FixtureRequest, names: Names, guarantee: str) -> AsyncIterator[Kafka]:
+async def kafka(request: pytest.FixtureRequest, names: Names) -> AsyncIterator[Kafka]:
     async with AsyncExitStack() as stack:
         servers = (
             Servers(request.getfixturevalue("real_kafka").bootstrap, "", "real")
             if request.param == "real"
             else request.getfixturevalue("embedded_servers")
         )
-        bench = Kafka(_settings(servers, names, guarantee), stack)
+        bench = Kafka(_settings(servers, names), stack)
         await bench.start()
         yield bench
 
 
 @pytest.fixture(params=["memory", "embedded", pytest.param("real", marks=pytest.mark.real_kafka)])
-async def bench(request: pytest.FixtureRequest, names: Names, guarantee: str) -> AsyncIterator[Bench]:
+async def bench(request: pytest.FixtureRequest, names: Names) -> AsyncIterator[Bench]:
     if request.param == "memory":
-        yield Memory(guarantee)
+        yield Memory()
         return
     async with AsyncExitStack() as stack:
         servers = (
@@ -191,7 +172,7 @@ async def bench(request: pytest.FixtureRequest, names: Names, guarantee: str) ->
             if request.param == "real"
             else request.getfixturevalue("embedded_servers")
         )
-        found = Kafka(_settings(servers, names, guarantee), stack)
+        found = Kafka(_settings(servers, names), stack)
         await found.start()
         yield found
 
