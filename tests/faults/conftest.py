@@ -40,7 +40,9 @@ class Victims(NamedTuple):
         return f"redis://127.0.0.1:{self.redis_proxy.port}/0"
 
     def heal(self) -> None:
-        """Undo whatever a run has done to them."""
+        """Undo whatever a run has done to them; what Redis has saved is forgotten."""
+        assert self.redis.directory is not None
+        (self.redis.directory / "dump.rdb").unlink(missing_ok=True)
         for server in (self.kafka, self.redis):
             if server.running:
                 os.kill(server.pid, signal.SIGCONT)

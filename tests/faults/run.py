@@ -12,6 +12,7 @@ from producers.sink import KafkaSink
 from stream_app import topics
 from tests.faults.stream import EVENTS, SHOP
 from tests.scenarios.deployment import PATIENCE_S, Deployment, Left
+from tests.scenarios.process import Process
 from tests.scenarios.watcher import Watcher
 from tests.support.fixtures import Names, Servers
 
@@ -75,8 +76,21 @@ class Run:
 
     async def scored(self, share: float | None = None) -> None:
         """Wait until the watcher has seen the scores of what was sent, or of this share of the stream."""
-        events = self._sent if share is None else round(EVENTS * share)
-        await self.watcher.until(topics.SCORES, events, seconds=PATIENCE_S)
+        await self._seen(topics.SCORES, self._sent if share is None else round(EVENTS * share))
+
+    async def _seen(self, topic: str, events: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := len(self.watcher.events(topic))) < events:
+            assert time.monotonic() < deadline, f"{topic}: got {seen} events, expected {events}"
+            self.watcher.check()
+            crashed = [p.name for p in self.deployment.processes if p.exit_code not in (None, 0, -9, -15)]
+            assert not crashed, f"ended by themselves: {crashed}"
+            await asyncio.sleep(0.05)
+
+    async def scoring(self, process: Process, partitions: int = 4) -> float:
+        """Wait until a worker is ready with that many partitions; the seconds that took."""
+        words = f"scoring {partitions} partitions"
+        return await self.until(f"{process.name} {words}", lambda: process.ready() == (True, words))
 
     async def until(self, what: str, condition: Callable[[], object], *, seconds: float = PATIENCE_S) -> float:
         """Wait for a condition, asked in a thread as it may block; the seconds that took."""
@@ -90,7 +104,7 @@ class Run:
     async def finish(self, row: str) -> Verdict:
         """Wait for the rest, then compare everything with an undisturbed run; says what was found."""
         await self.scored(1.0)
-        await self.watcher.until(topics.FEATURES, EVENTS, seconds=PATIENCE_S)
+        await self._seen(topics.FEATURES, EVENTS)
         await self.deployment.until_caught_up()
         left = await self.deployment.left()
         assert self.watcher.problems(SHOP) == []

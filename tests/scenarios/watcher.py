@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, Self
 
 import msgspec
@@ -26,6 +28,8 @@ class Watcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        #: (topic, partition) → monotonic times of arrival
+        self.arrivals: dict[tuple[str, int], list[float]] = defaultdict(list)
         #: topic → partition → (offset, event id, visitor), in the order of arrival
         self._seen: dict[str, dict[int, list[tuple[int, str, str]]]] = {name: defaultdict(list) for name in WATCHED}
 
@@ -43,14 +47,11 @@ class Watcher:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    async def until(self, topic: str, events: int, *, seconds: float) -> None:
-        """Wait until that many different events have been seen in the topic."""
-        async with asyncio.timeout(seconds):
-            while len(self.events(topic)) < events:
-                assert self._task is not None
-                if self._task.done():
-                    self._task.result()
-                await asyncio.sleep(0.05)
+    def check(self) -> None:
+        """Raise what has ended the watcher, if anything."""
+        assert self._task is not None
+        if self._task.done():
+            self._task.result()
 
     def events(self, topic: str) -> set[str]:
         """Ids of the events seen so far."""
@@ -59,6 +60,15 @@ class Watcher:
     def repeated(self, topic: str) -> int:
         """Records beyond the first of an event."""
         return sum(len(records) for records in self._seen[topic].values()) - len(self.events(topic))
+
+    def longest_silence(self, topic: str, *, since: float) -> float:
+        """Seconds between two arrivals in any one partition, the most there were from a monotonic time on."""
+        longest = 0.0
+        for (name, _), times in self.arrivals.items():
+            if name == topic:
+                later = [time for time in times if time >= since]
+                longest = max([longest, *(b - a for a, b in pairwise(later))])
+        return longest
 
     def problems(self, sent: Iterable[Event]) -> list[str]:
         """What no subscriber may ever see: events that nobody sent, one visitor's out of order, offsets out of order.
@@ -101,6 +111,7 @@ class Watcher:
                     for place, records in (await consumer.getmany(timeout_ms=100)).items():
                         seen = self._seen[names[place.topic]][place.partition]
                         seen.extend(_told(record) for record in records)
+                        self.arrivals[names[place.topic], place.partition].append(time.monotonic())
         finally:
             await consumer.stop()
 

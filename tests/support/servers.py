@@ -204,7 +204,8 @@ class RealRedis:
             port = free_port()
             command = valkey_command(binary, port)
             if self.directory is not None:
-                command = (*command, "--dir", str(self.directory))  # the last one counts
+                # The last one of a name counts. Protected: a test may point the snapshot somewhere that is not.
+                command = (*command, "--dir", str(self.directory), "--enable-protected-configs", "local")
             child = ChildProcess("real Redis", command)
             try:
                 child.start(lambda port=port: port_answers(port))  # type: ignore[misc]
