@@ -182,7 +182,7 @@ def at(seq: int, *, events: int = 0, labels: int = 0) -> Position:
         seq=seq,
         events_offset=events,
         labels_offset=labels,
-        watermark=Watermark(STAMP, -200, STAMP + 5, {4_000_000_000: -200, 7: -90_000}),
+        watermark=Watermark(STAMP, False, STAMP + 5, {4_000_000_000: STAMP - 90_000, 7: 0}),
         changelog_end=17,
         wall_time=STAMP,
     )

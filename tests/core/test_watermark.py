@@ -6,7 +6,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,7 +64,7 @@ def test_the_first_time_is_believed_when_three_visitors_have_told_one() -> None:
     watermark = Watermark()
     tell(watermark, replayed(0, "a"), replayed(MINUTE, "a"), replayed(2 * MINUTE, "b"))
     assert watermark.newest == UNKNOWN
-    assert tell(watermark, replayed(3 * MINUTE, "c")) == pytest.approx(MINUTE, abs=20)
+    assert tell(watermark, replayed(3 * MINUTE, "c")) == MINUTE
     assert (MAJORITY, VISITORS_ASKED) == (3, 5)
 
 
@@ -81,7 +80,7 @@ def test_an_idle_partition_with_a_single_visitor_believes_its_times() -> None:
     tell(watermark, live(0, "only"))
     assert watermark.time(grace_ms=0) == UNKNOWN
     watermark.advance(5 * MINUTE)
-    assert watermark.time(grace_ms=0) == T0 + 5 * MINUTE
+    assert watermark.time(grace_ms=0) == T0 + 5 * MINUTE + 200  # prompt: its time is the broker's
     assert tell(watermark, live(9 * MINUTE, "only")) == 9 * MINUTE
 
 
@@ -89,7 +88,7 @@ def test_an_idle_partition_with_two_visitors_believes_the_one_that_lags() -> Non
     watermark = Watermark()
     tell(watermark, replayed(9 * HOUR, "tomorrow"), replayed(0, "a"))
     watermark.advance(1)
-    assert watermark.newest == pytest.approx(T0, abs=2_000)
+    assert watermark.newest == T0 + 1
 
 
 # ---- live: with the broker's clock ----------------------------------------------------------------------------------
@@ -108,7 +107,7 @@ def test_the_first_event_after_the_night_is_believed() -> None:
 
 def test_a_clock_that_is_wrong_moves_a_live_watermark_to_the_brokers_time_at_most() -> None:
     watermark = started()
-    assert tell(watermark, Seen(9 * HOUR, 10 * SECOND, "tomorrow")) == 10 * SECOND - 200
+    assert tell(watermark, Seen(9 * HOUR, 10 * SECOND, "tomorrow")) == 10 * SECOND
     assert tell(watermark, live(11 * SECOND, "a")) == 11 * SECOND
 
 
@@ -119,14 +118,15 @@ def test_a_bot_that_walks_ahead_in_small_steps_gets_nowhere() -> None:
         second = n * SECOND
         for step in range(10):
             tell(watermark, Seen((10 * n + step) * MINUTE, second, "bot"))
-        assert tell(watermark, live(second, "abcdefgh"[n % 8])) <= second + 200
+        assert watermark.newest == T0 + second
+        tell(watermark, live(second, "abcdefgh"[n % 8]))
 
 
 def test_bots_under_a_new_name_each_time_do_not_push_a_live_watermark_past_the_brokers_clock() -> None:
     watermark = started()
     for n in range(1, 2_000):
         tell(watermark, Seen(9 * HOUR + n * MINUTE, n * SECOND, f"bot {n}"))
-        assert watermark.time(grace_ms=GRACE) <= T0 + n * SECOND
+        assert watermark.newest == T0 + n * SECOND
 
 
 def test_a_backlog_of_late_events_moves_nothing_and_holds_nothing_up() -> None:
@@ -142,9 +142,8 @@ def test_a_backlog_of_late_events_moves_nothing_and_holds_nothing_up() -> None:
 def test_a_replay_is_believed_up_to_the_third_latest_visitor() -> None:
     # d@+40m, e@+50m, f@+60m: the third of them has not come further than minute 40.
     watermark = started(replayed)
-    assert tell(watermark, replayed(40 * MINUTE, "d")) < MINUTE
-    assert tell(watermark, replayed(50 * MINUTE, "e")) < MINUTE
-    assert tell(watermark, replayed(HOUR, "f")) == pytest.approx(40 * MINUTE, abs=SECOND)
+    assert tell(watermark, replayed(40 * MINUTE, "d"), replayed(50 * MINUTE, "e")) == 0
+    assert tell(watermark, replayed(HOUR, "f")) == 40 * MINUTE
 
 
 def test_one_visitor_never_moves_a_replay_whatever_its_steps_and_however_often_it_comes() -> None:
@@ -152,37 +151,43 @@ def test_one_visitor_never_moves_a_replay_whatever_its_steps_and_however_often_i
         watermark = started(replayed)
         for n in range(200):
             tell(watermark, replayed(n * step, "bot"))
-        # The broker's clock has moved on by a 20,000th of it.
-        assert watermark.newest - T0 <= 200 * step // 20_000 + 1
+        assert watermark.newest == T0
 
 
 def test_a_bot_with_half_of_the_traffic_does_not_move_a_replay_past_the_others() -> None:
     watermark = started(replayed)
     for n in range(1, 500):
         tell(watermark, replayed(n * 20 * MINUTE, "bot"), replayed(n * SECOND, "abcdefghij"[n % 10]))
-        assert watermark.newest - T0 <= n * SECOND + n * 20 * MINUTE // 20_000 + 1
-    assert watermark.newest - T0 > 490 * SECOND
+        assert (n - 5) * SECOND <= watermark.newest - T0 <= n * SECOND
 
 
 def test_two_wrong_clocks_among_five_visitors_are_not_believed() -> None:
     watermark = started(replayed)
     for n in range(1, 100):
         tell(watermark, replayed(9 * HOUR, "x"), replayed(9 * HOUR + n, "y"), replayed(n, "abc"[n % 3]))
-    assert watermark.newest - T0 < 10 * SECOND
+        assert watermark.newest - T0 <= n
 
 
 def test_a_wrong_clock_is_forgotten_when_five_other_visitors_have_come() -> None:
     watermark = started(replayed)
     tell(watermark, replayed(9 * HOUR, "x"), replayed(9 * HOUR, "y"))
-    assert tell(watermark, *(replayed(n, visitor) for n, visitor in enumerate("defgh"))) < 10 * SECOND
-    assert tell(watermark, replayed(9 * HOUR, "z")) < 10 * SECOND
+    assert tell(watermark, *(replayed(n, visitor) for n, visitor in enumerate("defgh"))) < 10
+    assert tell(watermark, replayed(9 * HOUR, "z")) < 10
 
 
-def test_a_replay_that_arrives_at_the_present_goes_on_live() -> None:
+def test_two_visitors_who_live_in_the_present_do_not_end_a_replay_and_three_do() -> None:
     watermark = started(replayed)
     now = 1_000 * HOUR + MINUTE
-    tell(watermark, *(live(now + n, visitor) for n, visitor in enumerate("abc")))
-    assert tell(watermark, live(now + HOUR, "a")) == now + HOUR
+    assert tell(watermark, live(now, "x"), live(now + 1, "y")) == 0
+    assert tell(watermark, live(now + HOUR, "z")) == now + HOUR
+    assert tell(watermark, live(now + 2 * HOUR, "z")) == now + 2 * HOUR
+
+
+def test_the_same_events_give_the_same_times_at_any_speed() -> None:
+    fast, slow = started(replayed), started(replayed)
+    for n in range(100):
+        event = replayed(n * MINUTE, "abcdefg"[n % 7])
+        assert tell(fast, event) == tell(slow, event._replace(received=event.received + n * HOUR))
 
 
 # ---- always ---------------------------------------------------------------------------------------------------------
@@ -260,10 +265,10 @@ def test_however_many_events_one_visitor_adds_to_a_replay_time_stays_where_the_o
 
 @settings(max_examples=150, deadline=None)
 @given(EVENTS)
-def test_the_watermark_never_passes_the_brokers_clock_whatever_visitors_say(events: list[Seen]) -> None:
+def test_event_time_never_passes_the_brokers_clock_whatever_visitors_say(events: list[Seen]) -> None:
     watermark = started()
     received = 200
     for event in events:
         tell(watermark, event)
         received = max(received, event.received)
-        assert watermark.time(grace_ms=GRACE) <= T0 + received
+        assert watermark.newest <= T0 + received
