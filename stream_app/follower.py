@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import LogError
 from stream_app.backends.training_log import SnapshotTail
 from stream_app.core.serving import ServingModel
@@ -19,16 +20,17 @@ _RETRY_S = 1.0
 class ModelFollower:
     """Keeps `model` at the newest good snapshot. A refused one is counted and said aloud; the former one stays."""
 
-    def __init__(self, settings: Settings, observer: Observer) -> None:
+    def __init__(self, settings: Settings, observer: Observer, clients: KafkaClients) -> None:
         self.model = ServingModel(settings.model, base_rate=settings.base_rate)
         self.caught_up = asyncio.Event()
         self._settings = settings
         self._observer = observer
+        self._clients = clients
 
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
-            tail = SnapshotTail(self._settings)
+            tail = SnapshotTail(self._settings, self._clients)
             try:
                 await tail.start()
                 await self._follow(tail)

@@ -58,7 +58,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "an events record was dealt with: `scored`, scored but `late`, `duplicate`, `replayed` (its state has"
                 " it from before a crash) or `rejected` (of type `unknown`)"),
             MetricSpec("intent_labels_total", "counter", ("outcome",), "labels",
-                "a checkout label was dealt with: `resolved` examples at once, `early` (its events are yet to come),"
+                "a checkout label came: `matched` an open session, `early` (its events are yet to come),"
                 " `duplicate`, `unmatched`, `refund`, `cancel`, `taken_back` or `replayed`"),
             MetricSpec("intent_dead_letters_total", "counter", ("topic", "reason"), "records",
                 "a record was rejected; its bytes and the reason are on `dead.letters.v1`"),
@@ -97,7 +97,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "after each batch: visitors with an open session, nearly always one each"),
             MetricSpec("intent_cached_visitors", "gauge", _P, "visitors", "after each batch: states held in memory"),
             MetricSpec("intent_partition_state", "gauge", ("partition", "state"), "0 or 1",
-                "a partition became `restoring`, `ready` or `stopped`: 1 for the state it is in"),
+                "a partition became `restoring`, `ready`, `fenced` or `stopped`: 1 for the state it is in"),
             MetricSpec("intent_restore_seconds", "histogram", ("source",), "seconds",
                 "a partition's view was brought up from `source` when it was taken over", _RESTORE_BUCKETS),
             MetricSpec("intent_restored_visitors_total", "counter", ("source",), "visitors",

@@ -32,7 +32,7 @@ LINES_PER_MINUTE_MAX: Final = 20
 #: A line's free text, in characters: a broken record may be 256 KiB.
 DETAIL_LENGTH_MAX: Final = 200
 
-PARTITION_STATES: Final = ("restoring", "ready", "stopped")
+PARTITION_STATES: Final = ("restoring", "ready", "fenced", "stopped")
 TRAINER_STATES: Final = ("standby", "restoring", "learning", "stopped")
 
 _MINUTE_S: Final = 60.0
@@ -229,6 +229,10 @@ class Observer:
         self._views_lost.inc()
         _LOG.warning(_line("view_lost", partition=partition, reason=reason, next="restored from the changelog"))
 
+    def covered_up(self, partition: int, visitors: int) -> None:
+        """A former owner wrote older states over those of so many visitors; the newer ones were written again."""
+        _LOG.warning(_line("covered_up", partition=partition, visitors=visitors, next="newer states written again"))
+
     def redis_error(self, op: str, error: Exception, *, again: bool = False) -> None:
         """A call to Redis failed and will be tried again; `again` counts it without a line of its own."""
         self._redis_errors.add(1, op)
@@ -246,7 +250,7 @@ class Observer:
         _LOG.info(_line("back", server=server, partition=partition, seconds=round(seconds, 3)))
 
     def fenced(self, partition: int, reason: str) -> None:
-        """Another process has the partition (−1: the training); this one has given it up, and nothing is lost."""
+        """Another process has the partition (−1: the training); this one gives it up, and nothing is lost."""
         self._fenced.inc()
         _LOG.warning(_line("fenced", partition="trainer" if partition < 0 else partition, reason=reason))
 

@@ -1,16 +1,24 @@
 """The worker's loop for one partition: take over, then poll, plan, load, apply, publish, write behind, commit.
 
-What a crash leaves after each step, and what mends it (`at_least_once`):
+What a crash leaves after each step, and what mends it:
 
-| crash after       | in Kafka            | in Redis | on restart                                              |
-| ----------------- | ------------------- | -------- | ------------------------------------------------------- |
-| poll … apply      | nothing             | nothing  | the batch is read again                                 |
-| outputs sent      | some or all outputs | nothing  | outputs repeat, same event_id; the trainer drops        |
-|                   |                     |          | repeated examples by their position                     |
-| changelog sent    | outputs, new states | nothing  | the view is brought up to the changelog; folding skips  |
-|                   |                     |          | what a state has applied                                |
-| view written      | outputs, new states | all      | as above, nothing to bring up                           |
-| offsets committed | everything          | all      | nothing to do                                           |
+| crash after       | `at_least_once`: in Kafka       | `exactly_once`: in Kafka | in Redis | on restart               |
+| ----------------- | ------------------------------- | ------------------------ | -------- | ------------------------ |
+| poll … apply      | nothing                         | nothing                  | nothing  | the batch is read again  |
+| announced         | what the batch will be          | –                        | nothing  | the same batch again     |
+| outputs sent      | some or all outputs             | an aborted transaction   | nothing  | the same batch again; in |
+|                   |                                 |                          |          | the left column outputs  |
+|                   |                                 |                          |          | repeat, same event_id    |
+| changelog sent    | outputs, new states             | an aborted transaction   | nothing  | the view is brought up   |
+|                   |                                 |                          |          | to the changelog; the    |
+|                   |                                 |                          |          | batch again, its records |
+|                   |                                 |                          |          | are known by the states  |
+| committed         | –                               | everything               | nothing  | the view is brought up   |
+| view written      | outputs, new states             | everything               | all      | left: as above           |
+| offsets committed | everything                      | –                        | all      | nothing to do            |
+
+The trainer drops repeated examples by their position. For that the batch that is carried out again has to be the same
+one, also where labels and events meet and where the clock ended sessions: hence the announcement.
 
 The states in memory are the authority while the partition is owned; Redis trails by at most `WRITE_BEHIND_MAX`
 batches. Any failure drops memory and takes the partition over again: there is one way to begin, and it is the one that
@@ -22,13 +30,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-import msgspec
-
 from stream_app.backends.ports import (
-    Committed,
     FencedError,
     LogError,
     PartitionLog,
@@ -38,9 +43,10 @@ from stream_app.backends.ports import (
     ViewError,
 )
 from stream_app.core import state
-from stream_app.core.effects import Effects, Position
+from stream_app.core.effects import Effects, Planned, Position
 from stream_app.core.processor import PartitionProcessor, Plan, Scorer
 from stream_app.observe import Observer
+from stream_app.taking_over import TakingOver, ViewLostError
 
 #: Batches that may wait for Redis: scores do not wait for its writes, and memory does not grow while it is away. A
 #: batch with a visitor that memory does not hold has to be read first, and waits (docs/adr/0014).
@@ -56,15 +62,10 @@ BACKOFF_S_MAX: Final = 5.0
 #: How long a partition that is given back waits for its last writes; beyond it the next owner finds them in Kafka.
 HAND_OVER_S_MAX: Final = 4.0
 
-#: States per call when the view is rebuilt.
-_REBUILD_STATES: Final = 1_000
-
+#: The number of an announced batch that this owner has yet to carry out: later than any.
+_NOT_BEGUN: Final = 1 << 62
 
 _T = TypeVar("_T")
-
-
-class ViewLostError(Exception):
-    """Redis is not where it should be: wiped, rolled back, or single keys gone. Restored from the changelog."""
 
 
 class Partition:
@@ -81,27 +82,38 @@ class Partition:
         observer: Observer,
         records_max: int,
         idle_after_ms: int,
+        fenced_pause_s: float,
         listener: Callable[[Effects, int], None] | None = None,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.partition = partition
         self.log, self.view, self.processor = log, view, processor
-        self.scorer, self.observer, self.listener, self.now = scorer, observer, listener, now
+        self.scorer, self.observer, self.listener = scorer, observer, listener
+        self.now, self.monotonic = now, monotonic
         self.records_max, self.idle_after_ms = records_max, idle_after_ms
-        #: restoring, ready or stopped; and why it stopped
+        self.fenced_pause_s = fenced_pause_s
+        #: restoring, ready, fenced or stopped; and why
         self.state = "restoring"
         self.problem = ""
         self.caught_up = False
         self._stopping = asyncio.Event()
         self._behind: asyncio.Queue[Effects] = asyncio.Queue(WRITE_BEHIND_MAX)
         self._unwritten: dict[str, tuple[int, bytes]] = {}
-        self._written_seq = 0
+        #: polled, and not carried out yet
+        self._ahead = Polled((), (), False)
+        #: the last position whose states the view has, and the last batch announced with its seq
+        self._durable = Position()
+        self._announced: tuple[int, Planned | None] = (0, None)
+        self._committing = asyncio.Lock()
         self._idle_since = 0.0
         self._rebuild = False
         #: monotonic time since when Redis has been waited for; None while it answers
         self.waiting_since: float | None = None
         #: monotonic time of the last finished batch or empty poll: what readiness looks at
-        self.progress = time.monotonic()
+        self.progress = monotonic()
+        #: monotonic time since when no batch has got through, None if the last one did
+        self.failing_since: float | None = None
 
     def stop(self) -> None:
         """Finish the batch in flight, then end."""
@@ -109,195 +121,177 @@ class Partition:
 
     async def run(self) -> None:
         """Own the partition until stopped."""
+        try:
+            await self._own()
+        finally:
+            await asyncio.shield(self.log.close())
+
+    async def _own(self) -> None:
         pause = BACKOFF_S_MIN
         while not self._stopping.is_set():
             self._set_state("restoring")
-            started = self.progress = time.monotonic()
+            started = self.progress = self.monotonic()
             try:
-                await self._take_over()
+                planned = await self._take_over()
                 if self.waiting_since is not None:
-                    self.observer.back("redis", time.monotonic() - self.waiting_since, partition=self.partition)
+                    self.observer.back("redis", self.monotonic() - self.waiting_since, partition=self.partition)
                     self.waiting_since = None
                 self._set_state("ready")
-                await self._work()
+                await self._work(planned)
             except (ViewLostError, state.DamagedStateError) as error:
                 self._rebuild = True
                 self.observer.view_lost(self.partition, str(error))
             except ViewError as error:
                 self.observer.redis_error("partition", error, again=self.waiting_since is not None)
-                self.waiting_since = self.waiting_since or time.monotonic()
+                self.waiting_since = self.waiting_since or self.monotonic()
             except LogError as error:
                 self.observer.kafka_error("partition", error)
+                self.failing_since = self.failing_since or self.monotonic()
             except FencedError as error:
-                self._end(str(error))
+                # Long enough for the group to tell us if it has given the partition to another; else it is still ours.
                 self.observer.fenced(self.partition, str(error))
-                return
+                self._set_state("fenced", str(error))
+                self.failing_since = self.failing_since or self.monotonic()
+                await self._sleep(self.fenced_pause_s)
             except (UnusableError, state.StateVersionError) as error:
-                self._end(str(error))
+                self._set_state("stopped", str(error))
                 self.observer.unusable(self.partition, str(error))
                 return
             if self._stopping.is_set():
                 break
-            pause = BACKOFF_S_MIN if time.monotonic() - started > BACKOFF_S_MAX else min(2 * pause, BACKOFF_S_MAX)
+            pause = BACKOFF_S_MIN if self.monotonic() - started > BACKOFF_S_MAX else min(2 * pause, BACKOFF_S_MAX)
             await self._sleep(pause)
-        self._end("given back")
+        self._set_state("stopped", "given back")
 
-    # ---- taking over ------------------------------------------------------------------------------------------------
-
-    async def _take_over(self) -> None:
-        """Begin from what Kafka has committed, with a view that has been brought up to the changelog."""
+    async def _take_over(self) -> Planned | None:
+        """Begin from what Kafka has committed; the batch that a former owner announced and may have begun."""
         self.caught_up = False
-        committed = await self.log.take_over()
-        stored, _ = await self.view.load(self.partition, [])
-        end = await self.log.changelog_end()
-        base = committed.position or Position(
-            events_offset=committed.events_offset, labels_offset=committed.labels_offset
-        )
-        if stored is None or self._rebuild or not _is_trusted(stored, committed, end):
-            reason = "missing" if stored is None else "lost" if self._rebuild else "not what Kafka committed"
-            deadlines, seq = await self._restore(base, stored, end, reason)
-            self._rebuild = False
-        else:
-            deadlines, seq = await self._catch_up(base, stored, end)
-        position = msgspec.structs.replace(
-            base,
-            seq=seq,
-            events_offset=committed.events_offset,
-            labels_offset=committed.labels_offset,
-            changelog_end=end,
-        )
-        self.processor.start(position, deadlines)
+        taken = await TakingOver(
+            self.partition,
+            log=self.log,
+            view=self.view,
+            rules=self.processor.rules,
+            observer=self.observer,
+            now=self.now,
+            alive=self._alive,
+        ).run(rebuild=self._rebuild, seq_min=self.processor.position.seq)
+        self._rebuild = False
+        self.processor.start(taken.position, taken.deadlines)
         self._behind = asyncio.Queue(WRITE_BEHIND_MAX)
-        self._unwritten = {}
-        self._written_seq = seq
+        self._unwritten, self._ahead = {}, Polled((), (), False)
+        self._durable, self._announced = taken.position, (_NOT_BEGUN, taken.planned)
         self._idle_since = self.now()
-        await self.log.seek(events_offset=committed.events_offset, labels_offset=committed.labels_offset)
-
-    async def _restore(
-        self, base: Position, stored: Position | None, end: int, reason: str
-    ) -> tuple[dict[str, int], int]:
-        """Rebuild the view from the whole changelog; the deadlines found and the seq it now has."""
-        started = time.monotonic()
-        states: dict[str, bytes] = {}
-        async for chunk in self.log.changelog(start=0, end=end):
-            self.progress = time.monotonic()
-            for visitor, blob in chunk:
-                if blob is None:
-                    states.pop(visitor, None)
-                elif _is_newer(blob, states.get(visitor)):
-                    states[visitor] = blob
-        await self.view.clear(self.partition)
-        # Above all that is known to have been stored: whoever believes in the old view fails its compare-and-set.
-        seq = max(base.seq, stored.seq if stored else 0, self.processor.position.seq) + 1
-        deadlines: dict[str, int] = {}
-        seq = await self._write_view(states, deadlines, base, expected=0, seq=seq, end=end)
-        self.observer.restored(self.partition, "changelog", len(states), time.monotonic() - started, reason)
-        return deadlines, seq
-
-    async def _catch_up(self, base: Position, stored: Position, end: int) -> tuple[dict[str, int], int]:
-        """Bring a view up to the changelog's tail, if it missed any, and to a seq that fences the former owner."""
-        started = time.monotonic()
-        tail: dict[str, bytes | None] = {}
-        if stored.changelog_end < end:
-            async for chunk in self.log.changelog(start=stored.changelog_end, end=end):
-                for visitor, blob in chunk:
-                    if blob is None or _is_newer(blob, tail.get(visitor)):
-                        tail[visitor] = blob
-            _, known = await self.view.load(self.partition, list(tail))
-            for visitor, blob in zip(list(tail), known, strict=True):
-                newest = tail[visitor]
-                if newest is not None and not _is_newer(newest, blob):
-                    del tail[visitor]
-        deadlines = await self.view.open_visitors(self.partition)
-        seq = await self._write_view(tail, deadlines, base, expected=stored.seq, seq=stored.seq + 1, end=end)
-        if tail:
-            self.observer.restored(
-                self.partition, "changelog tail", len(tail), time.monotonic() - started, "the view was behind"
-            )
-        return deadlines, seq
-
-    async def _write_view(
-        self,
-        states: Mapping[str, bytes | None],
-        deadlines: dict[str, int],
-        base: Position,
-        *,
-        expected: int,
-        seq: int,
-        end: int,
-    ) -> int:
-        """Write states in steps and update `deadlines` by them; the seq of the last step.
-
-        Each step has a seq of its own: two that share one would look like one write that is repeated. Only the last
-        says that the view is complete (its `changelog_end`); before it the view is marked as one that covers nothing.
-        """
-        gap_ms = self.processor.rules.gap_ms
-        visitors = list(states)
-        for start in range(0, max(1, len(visitors)), _REBUILD_STATES):
-            self.progress = time.monotonic()
-            chunk = {visitor: states[visitor] for visitor in visitors[start : start + _REBUILD_STATES]}
-            try:
-                changes = {
-                    visitor: state.decode(blob).deadline(gap_ms) if blob is not None else None
-                    for visitor, blob in chunk.items()
-                }
-            except state.DamagedStateError as error:
-                raise UnusableError(f"the changelog holds a state that cannot be read: {error}") from None
-            last = start + _REBUILD_STATES >= len(visitors)
-            position = msgspec.structs.replace(
-                base, seq=seq, changelog_end=end if last else -1, wall_time=int(self.now() * 1000)
-            )
-            stored = await self.view.write(
-                self.partition, expected_seq=expected, position=position, states=chunk, deadlines=changes
-            )
-            if stored is not None:
-                raise ViewLostError(
-                    f"the view changed while it was restored: got seq {stored.seq}, expected {expected}"
-                )
-            expected, seq = seq, seq + 1
-            for visitor, deadline in changes.items():
-                if deadline is None:
-                    deadlines.pop(visitor, None)
-                else:
-                    deadlines[visitor] = deadline
-        return expected
+        return taken.planned
 
     # ---- working ----------------------------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
+    async def _work(self, planned: Planned | None) -> None:
         writer = asyncio.create_task(self._write_behind(), name=f"write-behind-{self.partition}")
         try:
             # What was over at the committed position is ended before anything new is read, as its owner would have.
-            more_due = True
+            more_due = await self._carry_out_again(writer, planned) if planned is not None else True
             while not self._stopping.is_set():
                 polled = Polled((), (), False) if more_due else await self._poll()
-                # Asked last: who was fenced while waiting for records must not publish them.
-                if writer.done():
-                    writer.result()
-                effects = await self._step(polled)
-                self.progress = time.monotonic()
+                effects = await self._step(writer, polled, idle_ms=self._idle_ms(polled))
+                if not more_due:
+                    self.failing_since = None
                 more_due = effects is not None and effects.more_due
-                if effects is not None:
-                    await self._hand_to(writer, effects)
             await self._drain(writer)
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
+    async def _carry_out_again(self, writer: asyncio.Task[None], planned: Planned) -> bool:
+        """Do what a former owner had announced, as it would have; whether more is due then.
+
+        The records before it were done: they only move the position. Were it one batch with the announced one, a label
+        could meet its session at another moment than it did.
+        """
+        before = await self._read_to(planned.events_from, planned.labels_from)
+        if before.events or before.labels:
+            await self._step(writer, before, idle_ms=0, announce=False)
+        self.processor.position.watermark = planned.watermark.copy()
+        batch = await self._read_to(planned.events_to, planned.labels_to)
+        if self._stopping.is_set():
+            return False
+        effects = await self._step(writer, batch, idle_ms=planned.idle_ms)
+        return effects is not None and effects.more_due
+
+    async def _read_to(self, events_offset: int, labels_offset: int) -> Polled:
+        """All records up to these offsets; what came along beyond them is kept for the next poll."""
+        events, labels = list(self._ahead.events), list(self._ahead.labels)
+        while not self._stopping.is_set():
+            reached = await self.log.position()
+            if reached[0] >= events_offset and reached[1] >= labels_offset:
+                break
+            polled = await self._poll_log()
+            events += polled.events
+            labels += polled.labels
+            self._alive()
+        self._ahead = Polled(
+            [record for record in events if record.offset >= events_offset],
+            [record for record in labels if record.offset >= labels_offset],
+            False,
+        )
+        return Polled(
+            [record for record in events if record.offset < events_offset],
+            [record for record in labels if record.offset < labels_offset],
+            False,
+        )
+
     async def _poll(self) -> Polled:
-        polled = await self.log.poll(timeout_ms=POLL_MS, records_max=self.records_max)
+        polled, self._ahead = self._ahead, Polled((), (), False)
+        if not polled.events and not polled.labels:
+            polled = await self._poll_log()
         # Under steady traffic the log's end is never quite reached; one batch from it is caught up.
         self.caught_up = self.caught_up or 0 <= self.log.lag() <= self.records_max
         self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))
         return polled
 
-    async def _step(self, polled: Polled) -> Effects | None:
-        """One batch up to its publication; None if there was nothing to do."""
+    async def _poll_log(self) -> Polled:
+        """New records; none as soon as we are to stop.
+
+        aiokafka's poll waits for the end of a rebalance, and the rebalance waits until we have stopped.
+        """
+        polling = asyncio.ensure_future(self.log.poll(timeout_ms=POLL_MS, records_max=self.records_max))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if polling.done():
+                return polling.result()
+            # What it may have taken off the consumer is read again from the commit, by the next owner.
+            return Polled((), (), False)
+        finally:
+            polling.cancel()
+            stopping.cancel()
+            await asyncio.gather(polling, stopping, return_exceptions=True)
+
+    async def _step(
+        self, writer: asyncio.Task[None], polled: Polled, *, idle_ms: int, announce: bool = True
+    ) -> Effects | None:
+        """One batch, all the way to the queue for Redis; None if there was nothing to do."""
+        # Asked first: who was fenced while waiting for records must not publish them.
+        if writer.done():
+            writer.result()
+        if not polled.events and not self.log.atomic:
+            # What the clock does can be read from no record: it begins at a position that is committed.
+            await self._settle(writer)
+            if self._stopping.is_set():
+                return None
+        effects = await self._carry_out(polled, idle_ms, announce=announce)
+        self._alive()
+        if effects is not None:
+            await self._hand_to(writer, effects)
+        return effects
+
+    async def _carry_out(self, polled: Polled, idle_ms: int, *, announce: bool) -> Effects | None:
+        """One batch up to its publication."""
         started = time.perf_counter()
-        idle_ms = self._idle_ms(polled)
         plan = self.processor.plan(polled.events, polled.labels, idle_ms=idle_ms)
         if not (polled.events or polled.labels or plan.due):
             return None
+        if announce and not self.log.atomic:
+            await self._announce(plan, idle_ms)
         planned = time.perf_counter()
         loaded = await self._load(plan) if plan.missing else {}
         ready = time.perf_counter()
@@ -338,7 +332,7 @@ class Partition:
         deadline = self.processor.schedule.next_deadline()
         if elapsed_ms < self.idle_after_ms or deadline is None:
             return 0
-        reached = msgspec.structs.replace(self.processor.position.watermark)
+        reached = self.processor.position.watermark.copy()
         reached.advance(elapsed_ms)
         return elapsed_ms if reached.time(grace_ms=self.processor.rules.grace_ms) >= deadline else 0
 
@@ -354,7 +348,7 @@ class Partition:
                 loaded[visitor] = unwritten[1]
         if not ask:
             return loaded
-        floor = self._written_seq
+        floor = self._durable.seq
         stored, blobs = await self._retry_view(lambda: self.view.load(self.partition, ask))
         if stored is None or stored.seq < floor:
             raise ViewLostError(f"got seq {stored.seq if stored else 'none'}, expected at least {floor}")
@@ -365,6 +359,29 @@ class Partition:
         if gone:
             raise ViewLostError(f"{len(gone)} visitors with open sessions have no state")
         return loaded
+
+    # ---- committing -------------------------------------------------------------------------------------------------
+
+    async def _announce(self, plan: Plan, idle_ms: int) -> None:
+        """Commit what this batch will be, before the first of its outputs."""
+        position = self.processor.position
+        planned = Planned(
+            position.events_offset,
+            position.labels_offset,
+            plan.events_offset,
+            plan.labels_offset,
+            position.watermark,
+            idle_ms,
+        )
+        async with self._committing:
+            self._announced = (position.seq + 1, planned)
+            await self.log.announce(self._durable, planned)
+
+    async def _commit(self) -> None:
+        """Commit the newest position that the view has, and with it the batch that was announced after it."""
+        async with self._committing:
+            seq, planned = self._announced
+            await self.log.commit(self._durable, planned if seq > self._durable.seq else None)
 
     # ---- behind -----------------------------------------------------------------------------------------------------
 
@@ -379,7 +396,7 @@ class Partition:
             if self._stopping.is_set():
                 return  # it is in Kafka: the next owner finds it there
             await asyncio.sleep(BACKOFF_S_MIN / 10)
-            self.progress = time.monotonic()
+            self.progress = self.monotonic()
         self._behind.put_nowait(effects)
 
     async def _write_behind(self) -> None:
@@ -403,7 +420,7 @@ class Partition:
             if stored is not None:
                 raise ViewLostError(f"got seq {stored.seq}, expected {position.seq - 1}")
             written = time.perf_counter()
-            self._written_seq = position.seq
+            self._durable = position
             for visitor in effects.states:
                 if self._unwritten[visitor][0] == position.seq:
                     del self._unwritten[visitor]
@@ -411,7 +428,7 @@ class Partition:
             # Batches that queue up need one commit, the last says it all; but a queue that is never empty must not put
             # it off for ever.
             if self._behind.empty() or uncommitted >= WRITE_BEHIND_MAX:
-                await self.log.commit(position)
+                await self._commit()
                 uncommitted = 0
             self.observer.behind(
                 self.partition,
@@ -430,19 +447,31 @@ class Partition:
             except ViewError as error:
                 self.observer.redis_error("view", error, again=self.waiting_since is not None)
                 if self.waiting_since is None:
-                    self.waiting_since = time.monotonic()
+                    self.waiting_since = self.monotonic()
                 if self._stopping.is_set():
                     raise
             else:
                 if self.waiting_since is not None:
-                    self.observer.back("redis", time.monotonic() - self.waiting_since, partition=self.partition)
+                    self.observer.back("redis", self.monotonic() - self.waiting_since, partition=self.partition)
                     self.waiting_since = None
                 return answer
             await self._sleep(pause)
             # A wait is not a hang: only readiness looks at `waiting_since`.
-            self.progress = time.monotonic()
+            self.progress = self.monotonic()
             self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))
             pause = min(2 * pause, BACKOFF_S_MAX)
+
+    async def _settle(self, writer: asyncio.Task[None]) -> None:
+        """Wait until the view has everything."""
+        if self._durable.seq == self.processor.position.seq:
+            return
+        joined = asyncio.create_task(self._behind.join())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({joined, writer, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        joined.cancel()
+        stopping.cancel()
+        if writer.done():
+            writer.result()
 
     async def _drain(self, writer: asyncio.Task[None]) -> None:
         """Let the last writes reach Redis and the commit, for as long as a hand-over may take."""
@@ -456,38 +485,9 @@ class Partition:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _set_state(self, name: str) -> None:
-        self.state = name
+    def _alive(self) -> None:
+        self.progress = self.monotonic()
+
+    def _set_state(self, name: str, problem: str = "") -> None:
+        self.state, self.problem = name, problem
         self.observer.partition_state(self.partition, name)
-
-    def _end(self, problem: str) -> None:
-        self.problem = problem
-        self._set_state("stopped")
-
-
-def _is_newer(blob: bytes, than: bytes | None) -> bool:
-    """Whether a state from the changelog replaces one that came before it.
-
-    Nothing fences a former owner's last writes under `at_least_once`: they may land behind the new owner's. What has
-    been applied tells them apart; at equal offsets (a session that the clock ended) the later record has the say.
-
-    Raises
-    ------
-    UnusableError
-        If a state in the changelog cannot be read: there is nothing left to rebuild it from.
-    """
-    if than is None:
-        return True
-    try:
-        return state.applied(blob) >= state.applied(than)
-    except state.DamagedStateError as error:
-        raise UnusableError(f"the changelog holds a state that cannot be read: {error}") from None
-
-
-def _is_trusted(stored: Position, committed: Committed, end: int) -> bool:
-    """Whether the view may be built upon: not older than the commit, and a prefix of this changelog."""
-    if not 0 <= stored.changelog_end <= end:
-        return False
-    if committed.position is None:
-        return True  # nothing was committed yet: the states' applied offsets say what they contain
-    return stored.seq >= committed.position.seq

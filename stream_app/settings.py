@@ -75,10 +75,11 @@ class Settings(BaseSettings):
         le=7,
         reason="of created topics; 3 in production, 1 is all a laptop has",
     )
-    processing_guarantee: Literal["at_least_once"] = _field(
+    processing_guarantee: Literal["at_least_once", "exactly_once"] = _field(
         "at_least_once",
         unit="name",
-        reason="after a crash an output may repeat with the same event_id, while state and learning stay exact",
+        reason="at_least_once: after a crash an output may repeat with the same event_id, while state and learning "
+        "stay exact; exactly_once: a batch's outputs, states and offsets are one Kafka transaction",
     )
     session_timeout_ms: int = _field(
         10_000,
@@ -86,6 +87,13 @@ class Settings(BaseSettings):
         ge=1_000,
         le=300_000,
         reason="a worker silent for this long loses its partitions to the others",
+    )
+    worker_id: str = _field(
+        "",
+        unit="text",
+        pattern=r"^[A-Za-z0-9._-]{0,128}$",
+        reason="a name that this worker alone has and keeps: started again within session_timeout_ms, it has its "
+        "partitions back at once; empty: its partitions wait for the time-out, or go to another worker",
     )
     check_crcs: bool = _field(
         True,

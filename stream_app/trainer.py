@@ -16,8 +16,9 @@ from typing import Final
 
 import msgspec
 
-from stream_app.backends.kafka import PULSE_S, KafkaPulse
+from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import FencedError, LogError
+from stream_app.backends.pulse import PULSE_S, KafkaPulse
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.learner import Learner, TypedExample
 from stream_app.core.model import IntentModel, NonFiniteError
@@ -44,9 +45,10 @@ _DECODER: Final = msgspec.json.Decoder(TypedExample)
 class Trainer:
     """Learns `training.examples.v1` and publishes `model.snapshots.v1`."""
 
-    def __init__(self, settings: Settings, observer: Observer) -> None:
+    def __init__(self, settings: Settings, observer: Observer, clients: KafkaClients | None = None) -> None:
         self._settings = settings
         self._observer = observer
+        self._clients = clients or KafkaClients(settings)
         self._secret = settings.snapshot_key.get_secret_value().encode()
         self._pulse = KafkaPulse(observer, "trainer")
         self._stopping = asyncio.Event()
@@ -73,7 +75,7 @@ class Trainer:
 
     async def run(self) -> None:
         """Stand by or learn until stopped."""
-        election = TrainerElection(self._settings, self._settings.model)
+        election = TrainerElection(self._settings, self._clients, self._settings.model)
         pulse = asyncio.create_task(self._feel_pulse(), name="trainer-pulse")
         try:
             while not self._stopping.is_set():
@@ -101,7 +103,7 @@ class Trainer:
     async def _feel_pulse(self) -> None:
         """Ask beside the loop whether Kafka is there: a transaction may hang for as long as it is not."""
         while True:
-            tail = SnapshotTail(self._settings)
+            tail = SnapshotTail(self._settings, self._clients)
             try:
                 await tail.start()
                 while True:
@@ -126,7 +128,8 @@ class Trainer:
 
     async def _learn(self, election: TrainerElection) -> None:
         self._set_state("restoring")
-        writer, examples = SnapshotWriter(self._settings, self._settings.model), ExampleLog(self._settings)
+        writer = SnapshotWriter(self._settings, self._clients, self._settings.model)
+        examples = ExampleLog(self._settings, self._clients)
         try:
             # Fence first: only then is the newest snapshot the last one.
             await writer.start()
@@ -201,7 +204,7 @@ class Trainer:
         """The learner of the newest good snapshot, or a new one."""
         learner = self._new_learner()
         reader = SnapshotReader(self._settings.model, secret=self._secret)
-        tail = SnapshotTail(self._settings)
+        tail = SnapshotTail(self._settings, self._clients)
         await tail.start()
         try:
             end = await tail.end()

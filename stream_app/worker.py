@@ -16,20 +16,15 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from stream_app import admin, topics
-from stream_app.backends.kafka import (
-    FETCH_BYTES_MAX,
-    KafkaPartitionLog,
-    KafkaPulse,
-    SharedProducer,
-    kafka_call,
-    stop_quietly,
-)
+from stream_app.backends.clients import KafkaClients, heartbeat_ms, kafka_call, start_client, stop_quietly
+from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.ports import LogError, UnusableError
+from stream_app.backends.pulse import KafkaPulse
 from stream_app.backends.redis import RedisView, connect
+from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter, PartitionWriter, SharedProducer
 from stream_app.core.effects import Effects
 from stream_app.core.processor import PartitionProcessor, Rules
 from stream_app.follower import ModelFollower
@@ -46,7 +41,10 @@ WAITING_S: Final = 2.0
 #: … and after this long only a restart is left. Outages of Kafka and Redis are waited out and count as progress.
 DEAD_S: Final = 300.0
 
-#: Bytes a fetch waits for, and how long at most: an idle shop's event is not held back.
+#: A partition whose batches have failed for longer than this says so.
+FAILING_S: Final = 5.0
+
+#: How long a fetch waits for new records: an idle shop's event is not held back.
 _FETCH_WAIT_MS: Final = 100
 
 
@@ -73,10 +71,11 @@ class Worker(ConsumerRebalanceListener):
         self._listeners: list[Callable[[Effects, int], None]] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self.partitions: dict[int, Partition] = {}
-        self.follower = ModelFollower(settings, observer)
+        self._clients = KafkaClients(settings)
+        self.follower = ModelFollower(settings, observer, self._clients)
         self._consumer: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
-        self._producer = SharedProducer(settings)
+        self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
         self._joined = False
         self._pulse = KafkaPulse(observer, "worker")
@@ -128,6 +127,9 @@ class Worker(ConsumerRebalanceListener):
                 return False, f"partition {number} has waited {time.monotonic() - waiting:.0f} s for Redis"
             if partition.state != "ready":
                 return False, f"partition {number} is {partition.state} {partition.problem}".rstrip()
+            failing = partition.failing_since
+            if failing is not None and time.monotonic() - failing > FAILING_S:
+                return False, f"partition {number} has failed for {time.monotonic() - failing:.0f} s, see the log"
             if time.monotonic() - partition.progress > STUCK_S:
                 return False, f"partition {number} has made no progress for {STUCK_S:g} s"
             if not partition.caught_up:
@@ -176,9 +178,10 @@ class Worker(ConsumerRebalanceListener):
             log=KafkaPartitionLog(
                 self._settings,
                 number,
+                clients=self._clients,
                 consumer=self._consumer,
-                producer=self._producer,
                 admin=self._admin,
+                writer=self._writer(number),
                 partitions=partitions,
                 topic_ids=topic_ids,
             ),
@@ -188,10 +191,18 @@ class Worker(ConsumerRebalanceListener):
             observer=self._observer,
             records_max=self._settings.batch_records_max,
             idle_after_ms=self._settings.idle_after_ms,
+            # A worker that has lost its partitions while it slept hears so at its next heartbeat.
+            fenced_pause_s=2 * heartbeat_ms(self._settings) / 1000,
             listener=self._told,
         )
         self.partitions[number] = partition
         self._tasks[number] = asyncio.create_task(partition.run(), name=f"partition-{number}")
+
+    def _writer(self, number: int) -> PartitionWriter:
+        assert self._consumer is not None
+        if self._settings.processing_guarantee == "exactly_once":
+            return ExactlyOnceWriter(self._settings, number, clients=self._clients)
+        return AtLeastOnceWriter(self._settings, number, consumer=self._consumer, producer=self._producer)
 
     def _told(self, effects: Effects, partition: int) -> None:
         for listener in self._listeners:
@@ -220,13 +231,16 @@ class Worker(ConsumerRebalanceListener):
             facts = await admin.topic_facts(settings)
         except ConnectionError as error:
             raise LogError(str(error)) from error
-        events, labels = (facts[settings.topic(name)] for name in (topics.EVENTS, topics.LABELS))
-        if not events.exists or events.partitions != labels.partitions:
+        events, labels, changelog = (
+            facts[settings.topic(name)] for name in (topics.EVENTS, topics.LABELS, topics.CHANGELOG)
+        )
+        if not events.exists or not events.partitions == labels.partitions == changelog.partitions:
             raise UnusableError(
-                f"got {events.partitions} partitions of {events.name} and {labels.partitions} of {labels.name}, "
-                "expected the same count of both: run `stream-app topics check`"
+                f"got {events.partitions} partitions of {events.name}, {labels.partitions} of {labels.name} and "
+                f"{changelog.partitions} of {changelog.name}, expected the same count of all: run `stream-app topics "
+                "check`"
             )
-        self._counts = (events.partitions, [events.topic_id or "", labels.topic_id or ""])
+        self._counts = (events.partitions, [topic.topic_id or "" for topic in (events, labels, changelog)])
         self._view = RedisView(
             connect(settings.redis_url.get_secret_value(), timeout_ms=settings.redis_timeout_ms),
             prefix=f"{settings.topic_prefix}{settings.group_id}",
@@ -239,26 +253,14 @@ class Worker(ConsumerRebalanceListener):
             task.cancel()
         if self._stopping.is_set():
             return
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+        self._admin = self._clients.admin()
         await kafka_call("connecting", self._admin.start())
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap,
-            group_id=settings.group_id,
-            client_id=f"{settings.group_id}-worker",
-            enable_auto_commit=False,
-            check_crcs=settings.check_crcs,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            partition_assignment_strategy=[RangePartitionAssignor],
-            session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=max(100, settings.session_timeout_ms // 5),
-            max_poll_interval_ms=max(60_000, 3 * settings.session_timeout_ms),
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+        consumer = self._clients.member(
+            settings.group_id, client_id=f"{settings.group_id}-worker", fetch_wait_ms=_FETCH_WAIT_MS
         )
         consumer.subscribe(sorted(self._topics()), listener=self)
         self._consumer = consumer
-        await kafka_call("joining the group", consumer.start())
+        await start_client("joining the group", consumer)
 
     async def _until_stopped(self, following: asyncio.Task[None]) -> None:
         """Watch over the parts: one that ends by itself is a crash."""

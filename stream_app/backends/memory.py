@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from stream_app.backends.ports import Committed, Polled, UnusableError, ViewError
-from stream_app.core.effects import Effects, Keyed, Position, decode_position, encode_position
+from stream_app.core.effects import Effects, Keyed, Planned, Position, decode_position, encode_position
 
 
 class MemoryRecord(NamedTuple):
@@ -48,10 +50,11 @@ class MemoryBroker:
 
 
 class MemoryLog:
-    """`PartitionLog` of one owner on a `MemoryBroker`."""
+    """`PartitionLog` of one owner on a `MemoryBroker`; with `exactly_once` a failed batch leaves nothing."""
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryBroker, *, exactly_once: bool = False) -> None:
         self._broker = broker
+        self.atomic = exactly_once
         self._events = self._labels = 0
 
     async def take_over(self) -> Committed:
@@ -81,25 +84,40 @@ class MemoryLog:
             await asyncio.sleep(0)
         return Polled(events, labels, not events and not labels and self.lag() == 0)
 
+    async def position(self) -> tuple[int, int]:
+        """See `ports.PartitionLog`."""
+        return self._events, self._labels
+
+    async def announce(self, position: Position, planned: Planned) -> None:
+        """See `ports.PartitionLog`."""
+        self._check("announce")
+        self._commit(msgspec.structs.replace(position, planned=planned))
+
     async def publish(self, effects: Effects) -> int:
         """See `ports.PartitionLog`."""
+        if self.atomic:
+            for point in ("publish", "changelog", "commit"):
+                self._check(point)
+            self._write_outputs(effects)
+            end = self._write_changelog(effects)
+            self._commit(effects.position)
+            self._check("published")
+            return end
         self._check("publish")
-        outputs = self._broker.outputs
-        outputs["scores"] += effects.scores
-        outputs["features"] += effects.features
-        outputs["examples"] += effects.examples
-        outputs["closed"] += effects.closed
-        self._broker.dead_letters += [(letter.value, letter.reason, letter.offset) for letter in effects.dead_letters]
+        self._write_outputs(effects)
         self._check("changelog")
-        self._broker.changelog += effects.states.items()
+        end = self._write_changelog(effects)
         self._check("published")
-        return len(self._broker.changelog) if effects.states else -1
+        return end
 
-    async def commit(self, position: Position) -> None:
+    async def commit(self, position: Position, planned: Planned | None = None) -> None:
         """See `ports.PartitionLog`."""
-        self._check("commit")
-        metadata = encode_position(position).decode()
-        self._broker.commits.append((position.events_offset, position.labels_offset, metadata))
+        if not self.atomic:
+            self._check("commit")
+            self._commit(msgspec.structs.replace(position, planned=planned))
+
+    async def close(self) -> None:
+        """See `ports.PartitionLog`."""
 
     async def changelog_end(self) -> int:
         """See `ports.PartitionLog`."""
@@ -113,6 +131,22 @@ class MemoryLog:
     def lag(self) -> int:
         """See `ports.PartitionLog`."""
         return len(self._broker.events) - self._events + len(self._broker.labels) - self._labels
+
+    def _write_outputs(self, effects: Effects) -> None:
+        outputs = self._broker.outputs
+        outputs["scores"] += effects.scores
+        outputs["features"] += effects.features
+        outputs["examples"] += effects.examples
+        outputs["closed"] += effects.closed
+        self._broker.dead_letters += [(letter.value, letter.reason, letter.offset) for letter in effects.dead_letters]
+
+    def _write_changelog(self, effects: Effects) -> int:
+        self._broker.changelog += effects.states.items()
+        return len(self._broker.changelog) if effects.states else -1
+
+    def _commit(self, position: Position) -> None:
+        metadata = encode_position(position).decode()
+        self._broker.commits.append((position.events_offset, position.labels_offset, metadata))
 
     def _check(self, operation: str) -> None:
         errors = self._broker.fail[operation]

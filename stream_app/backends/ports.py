@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from stream_app.core.effects import Effects, Position
+from stream_app.core.effects import Effects, Planned, Position
 from stream_app.core.processor import Record
 
 
@@ -21,7 +21,7 @@ class ViewError(Exception):
 
 
 class FencedError(Exception):
-    """Another owner has this partition or this topic now. Not retryable: stop."""
+    """Another owner has this partition or this topic now: stop, and begin anew only if it is still given to us."""
 
 
 class UnusableError(Exception):
@@ -45,10 +45,16 @@ class Committed(NamedTuple):
 
 
 class PartitionLog(Protocol):
-    """One partition's side of Kafka: its input, its outputs and its changelog."""
+    """One partition's side of Kafka: its input, its outputs and its changelog.
+
+    `atomic`: a batch is published whole or not at all, and its offsets with it.
+    """
+
+    @property
+    def atomic(self) -> bool: ...  # noqa: D102
 
     async def take_over(self) -> Committed:
-        """Fence the former owner where the guarantee can, then read what is committed.
+        """Fence the former owner where the guarantee can, and only then read what is committed.
 
         Raises LogError, or UnusableError if the committed offsets lie outside the log.
         """
@@ -62,15 +68,32 @@ class PartitionLog(Protocol):
         """Wait for new records, at most `timeout_ms`."""
         ...
 
-    async def publish(self, effects: Effects) -> int:
-        """Write outputs, then the changelog, and wait for all acknowledgements; the changelog's next offset.
+    async def position(self) -> tuple[int, int]:
+        """The offsets of events and labels to read next."""
+        ...
 
-        Raises LogError if any record was not acknowledged: some may have been.
+    async def announce(self, position: Position, planned: Planned) -> None:
+        """Say what the next batch will be, durably, where a crash in the middle of it would leave half of it.
+
+        `position` is the last one committed. Raises LogError if this owner is known to be none any more. Not called
+        where `atomic`.
         """
         ...
 
-    async def commit(self, position: Position) -> None:
-        """Commit the position's offsets with the position as metadata."""
+    async def publish(self, effects: Effects) -> int:
+        """Write outputs and changelog, and wait for all acknowledgements; the changelog's next offset, −1 if none.
+
+        Raises LogError if any record was not acknowledged (some may have been, and be seen, with `at_least_once`; with
+        `exactly_once` all or none), FencedError if another owner writes.
+        """
+        ...
+
+    async def commit(self, position: Position, planned: Planned | None = None) -> None:
+        """Commit the position's offsets with the position as metadata; nothing to do where `atomic`."""
+        ...
+
+    async def close(self) -> None:
+        """Give up what belongs to this owner."""
         ...
 
     async def changelog_end(self) -> int:

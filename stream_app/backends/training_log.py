@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from stream_app import topics
-from stream_app.backends.kafka import (
-    KafkaPulse,
+from stream_app.backends.clients import (
+    KafkaClients,
+    TransactionalProducer,
     all_acknowledged,
-    committed_reader,
     kafka_call,
     start_client,
     stop_quietly,
 )
 from stream_app.backends.ports import FencedError, LogError
+from stream_app.backends.pulse import KafkaPulse
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
 from stream_app.settings import Settings
@@ -31,24 +32,21 @@ from stream_app.settings import Settings
 #: How long a fetch waits for new records: what is learned and what is served stay fresh.
 _FETCH_WAIT_MS = 100
 
-#: A head carries the covariance of some seventy weights, 40 kB; entries are small. Kafka's default limit is far away.
-_TRANSACTION_TIMEOUT_MS = 10_000
-
-#: In seconds: beyond the broker's own limit for the transaction, after which it cannot be committed any more.
-WRITE_S_MAX = 15.0
+#: In seconds: as long as the broker keeps a transaction open, and shorter than the client waits for any request of it.
+WRITE_S_MAX = 10.0
 
 
 class SnapshotTail:
     """Reads `model.snapshots.v1` from its start and then follows it, committed records only."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clients: KafkaClients) -> None:
+        self._clients = clients
         self._place = TopicPartition(settings.topic(topics.SNAPSHOTS), 0)
         self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
         """Begin at the oldest record. Raises LogError."""
-        consumer = committed_reader(self._settings, fetch_wait_ms=_FETCH_WAIT_MS)
+        consumer = self._clients.reader(fetch_wait_ms=_FETCH_WAIT_MS)
         await start_client("starting to follow the snapshots", consumer)
         consumer.assign([self._place])
         self._consumer = consumer
@@ -87,23 +85,18 @@ class SnapshotTail:
 class SnapshotWriter:
     """Writes snapshots, each in one transaction. `start` fences whoever wrote before."""
 
-    def __init__(self, settings: Settings, model: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clients: KafkaClients, model: str) -> None:
+        self._clients = clients
         self._topic = settings.topic(topics.SNAPSHOTS)
+        self._client_id = f"{settings.group_id}-trainer"
         self._transactional_id = f"{settings.topic_prefix}{settings.group_id}-trainer-{model}"
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: TransactionalProducer | None = None
 
     async def start(self) -> None:
         """Fence the former trainer. Raises LogError."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            client_id=f"{self._settings.group_id}-trainer",
-            transactional_id=self._transactional_id,
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            compression_type="zstd",
-            retry_backoff_ms=10,
-        )
+        producer = self._clients.transactional_producer(self._transactional_id, client_id=self._client_id)
         await start_client("starting the snapshot writer", producer)
+        producer.unanswered = False
         self._producer = producer
 
     async def write(self, records: Sequence[Signed]) -> None:
@@ -113,6 +106,8 @@ class SnapshotWriter:
         """
         producer = self._producer
         assert producer is not None
+        if producer.unanswered:
+            raise LogError("writing a snapshot: a request of the last one went unanswered; its producer is given up")
         try:
             # aiokafka would wait for a broker that is away without end; the transaction itself is given up by then.
             async with asyncio.timeout(WRITE_S_MAX):
@@ -124,9 +119,9 @@ class SnapshotWriter:
                 # aiokafka commits even when a batch failed: wait for each acknowledgement first.
                 await all_acknowledged(sent)
                 await producer.commit_transaction()
-        except (ProducerFenced, IllegalOperation) as error:
+        except (ProducerFenced, InvalidProducerEpoch) as error:
             raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        except (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError) as error:
             raise LogError(f"writing a snapshot: {error!r}") from error
 
     async def stop(self) -> None:
@@ -139,14 +134,14 @@ class SnapshotWriter:
 class ExampleLog:
     """Reads every partition of `training.examples.v1` from given offsets, committed records only."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clients: KafkaClients) -> None:
+        self._clients = clients
         self._topic = settings.topic(topics.EXAMPLES)
         self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self, offsets: dict[int, int]) -> None:
         """Begin at the offsets, at the first kept record where none is given. Raises LogError."""
-        consumer = committed_reader(self._settings, fetch_wait_ms=_FETCH_WAIT_MS)
+        consumer = self._clients.reader(fetch_wait_ms=_FETCH_WAIT_MS)
         await start_client("starting to read the examples", consumer)
         self._consumer = consumer
         found = await kafka_call("reading the partitions", consumer._client.fetch_all_metadata())
@@ -176,8 +171,9 @@ class ExampleLog:
 class TrainerElection(ConsumerRebalanceListener):
     """Whether this process is the one that may learn."""
 
-    def __init__(self, settings: Settings, model: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clients: KafkaClients, model: str) -> None:
+        self._clients = clients
+        self._client_id = f"{settings.group_id}-trainer"
         self._group = f"{settings.topic_prefix}{settings.group_id}-trainer-{model}"
         self._topic = settings.topic(topics.SNAPSHOTS)
         self._consumer: AIOKafkaConsumer | None = None
@@ -196,15 +192,7 @@ class TrainerElection(ConsumerRebalanceListener):
 
     async def start(self) -> None:
         """Stand for election. Raises LogError."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            group_id=self._group,
-            enable_auto_commit=False,
-            check_crcs=self._settings.check_crcs,
-            auto_offset_reset="latest",
-            session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=max(100, self._settings.session_timeout_ms // 5),
-        )
+        consumer = self._clients.member(self._group, client_id=self._client_id)
         consumer.subscribe([self._topic], listener=self)
         self._consumer = consumer
         try:

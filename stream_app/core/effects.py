@@ -21,13 +21,30 @@ POSITION_VERSION: Final = 1
 Keyed = tuple[bytes, bytes]
 
 
+class Planned(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The batch that is about to be carried out: from where to where it reads, and what moves the watermark besides.
+
+    Committed before the first of its outputs (`at_least_once`), so that after a crash the very same batch is carried
+    out again: with other labels or events in it, an outcome could come about in another place and be learned twice.
+    """
+
+    events_from: int
+    labels_from: int
+    events_to: int
+    labels_to: int
+    #: before the batch
+    watermark: Watermark
+    idle_ms: int
+
+
 class Position(msgspec.Struct, gc=False):
     """How far a partition has come. It is committed with the offsets and stored with the view.
 
     Offsets are the *next* to read. `seq` counts the partition's transactions: it moves for timer-only batches too.
     `changelog_end` is the changelog offset after this position's own writes (−1 when not known),
     `wall_time` when it was committed (ms).
-    `partitions` and `topic_ids` (of events and labels) tell a topic that was re-created or got more partitions.
+    `partitions` and `topic_ids` (of events, labels and changelog) tell a topic that was re-created or got more
+    partitions. `planned` is the batch that was begun after this position; it is in commits only.
     """
 
     seq: int = 0
@@ -38,6 +55,7 @@ class Position(msgspec.Struct, gc=False):
     wall_time: int = 0
     partitions: int = 0
     topic_ids: list[str] = []
+    planned: Planned | None = None
     version: int = POSITION_VERSION
 
 

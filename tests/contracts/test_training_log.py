@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from stream_app import topics
 from stream_app.admin import create_topics
 from stream_app.backends.child_process import free_port
+from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.processor import Record
@@ -49,14 +50,14 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def tail_of(settings: Settings, stack: AsyncExitStack) -> SnapshotTail:
-    tail = SnapshotTail(settings)
+    tail = SnapshotTail(settings, KafkaClients(settings))
     stack.push_async_callback(tail.stop)
     await tail.start()
     return tail
 
 
 async def writer_of(settings: Settings, stack: AsyncExitStack, model: str = "newton") -> SnapshotWriter:
-    writer = SnapshotWriter(settings, model)
+    writer = SnapshotWriter(settings, KafkaClients(settings), model)
     stack.push_async_callback(writer.stop)
     await writer.start()
     return writer
@@ -184,7 +185,7 @@ async def send_examples(settings: Settings, per_partition: int, *, first: int = 
 
 
 async def examples_of(settings: Settings, stack: AsyncExitStack, offsets: dict[int, int]) -> ExampleLog:
-    examples = ExampleLog(settings)
+    examples = ExampleLog(settings, KafkaClients(settings))
     stack.push_async_callback(examples.stop)
     await examples.start(offsets)
     return examples
@@ -246,7 +247,7 @@ class Candidates:
         self._touching: dict[TrainerElection, asyncio.Task[None]] = {}
 
     async def add(self, settings: Settings, model: str = "newton") -> TrainerElection:
-        election = TrainerElection(settings, model)
+        election = TrainerElection(settings, KafkaClients(settings), model)
         self._stack.push_async_callback(election.stop)
         await election.start()
         assert election.started
@@ -306,8 +307,9 @@ async def test_nothing_is_read_or_committed_by_standing_for_election(settings: S
 
 async def test_no_broker_is_a_log_error_and_leaves_nothing_behind(names: Names) -> None:
     settings = load(flags={"kafka_bootstrap": f"127.0.0.1:{free_port()}", "topic_prefix": names.topic_prefix})
-    election, examples = TrainerElection(settings, "newton"), ExampleLog(settings)
-    tail, writer = SnapshotTail(settings), SnapshotWriter(settings, "newton")
+    clients = KafkaClients(settings)
+    election, examples = TrainerElection(settings, clients, "newton"), ExampleLog(settings, clients)
+    tail, writer = SnapshotTail(settings, clients), SnapshotWriter(settings, clients, "newton")
     for start in (election.start, tail.start, writer.start, lambda: examples.start({})):
         with pytest.raises(LogError):
             await start()
@@ -317,10 +319,11 @@ async def test_no_broker_is_a_log_error_and_leaves_nothing_behind(names: Names) 
 
 
 async def test_a_second_start_after_a_failed_one_works(settings: Settings, stack: AsyncExitStack) -> None:
-    election = TrainerElection(settings.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{free_port()}"}), "newton")
+    elsewhere = settings.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{free_port()}"})
+    election = TrainerElection(elsewhere, KafkaClients(elsewhere), "newton")
     with pytest.raises(LogError):
         await election.start()
-    election._settings = settings
+    election._clients = KafkaClients(settings)
     stack.push_async_callback(election.stop)
     await election.start()
     async with asyncio.timeout(15):

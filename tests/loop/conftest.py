@@ -1,11 +1,18 @@
-"""The loops' pauses are milliseconds here: what is tested is what they do after them."""
+"""Every test runs with both guarantees. Pauses are milliseconds: what is tested is what the loops do after them."""
 
 import pytest
 
 from stream_app import partition
+from tests.loop.shop import Shop
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition, "BACKOFF_S_MIN", 0.001)
     monkeypatch.setattr(partition, "BACKOFF_S_MAX", 0.004)
+
+
+@pytest.fixture(params=["at_least_once", "exactly_once"], autouse=True)
+def guarantee(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(Shop, "exactly_once", request.param == "exactly_once")
+    return str(request.param)

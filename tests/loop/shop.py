@@ -27,7 +27,7 @@ NUMBER = 0
 
 
 #: Where the log can fail while the loop works, in the order of a batch.
-POINTS: Final = ("poll", "publish", "changelog", "published", "commit")
+POINTS: Final = ("poll", "announce", "publish", "changelog", "published", "commit")
 
 
 class CrashError(Exception):
@@ -78,6 +78,9 @@ def stream(*, seed: int = 3, segments: int = 3, events: int = 44) -> list[Segmen
 class Shop:
     """A partition with all that outlives its owner. `records_max` 8 makes six batches of a segment."""
 
+    #: the guarantee that its owners work with; `conftest.py` runs every test with both
+    exactly_once = False
+
     def __init__(self, *, view: MemoryView | None = None, rules: Rules = RULES, records_max: int = 8) -> None:
         self.broker = MemoryBroker()
         self.view = view or MemoryView()
@@ -89,17 +92,23 @@ class Shop:
         self.at_batch: Callable[[int], None] = lambda number: None
         self.start()
 
+    @classmethod
+    def points(cls) -> tuple[str, ...]:
+        """Where the log can fail once something was read; a transaction needs no announcement."""
+        return tuple(point for point in POINTS[1:] if point != "announce" or not cls.exactly_once)
+
     def start(self) -> Partition:
         """A new owner with nothing in its memory."""
         self.partition = Partition(
             NUMBER,
-            log=MemoryLog(self.broker),
+            log=MemoryLog(self.broker, exactly_once=self.exactly_once),
             view=self.view,
             processor=PartitionProcessor(self.rules, partition=NUMBER),
             scorer=HashScorer,
             observer=Observer(CollectorRegistry()),
             records_max=self.records_max,
             idle_after_ms=5_000,
+            fenced_pause_s=0.01,
             listener=self._published,
             now=lambda: self.clock,
         )
@@ -255,6 +264,11 @@ def check_same(got: Results, expected: Results) -> None:
 def by_event(results: Results) -> dict[str, dict[str, object]]:
     """The examples by their event, without their positions."""
     return {example["event_id"]: {**example, "position": None} for example in results.examples.values()}
+
+
+def by_session(results: Results) -> dict[tuple[str, str], dict[str, object]]:
+    """The closed sessions without where they ended."""
+    return {key: {**closed, "position": None, "next_offset": None} for key, closed in results.closed.items()}
 
 
 STREAM: Final = stream()

@@ -86,6 +86,8 @@ async def test_batches_of_any_size_give_the_same_when_labels_come_between_them()
 async def test_a_failure_or_a_crash_at_any_point_of_the_log_changes_nothing_that_comes_out(
     point: str, error: Exception
 ) -> None:
+    if Shop.exactly_once and point == "announce":
+        point = "publish"  # a transaction needs no announcement
     for batch in (1, 2, 6, 7, 11, 18):
         shop = Shop(rules=small_cache() if batch % 2 else RULES)
 
@@ -139,7 +141,7 @@ async def test_a_failure_or_a_crash_around_a_call_of_the_view_changes_nothing_th
 async def test_a_failure_or_a_crash_in_the_midst_of_a_restore_is_begun_again(
     monkeypatch: pytest.MonkeyPatch, call: str, moment: str, error: Exception
 ) -> None:
-    monkeypatch.setattr("stream_app.partition._REBUILD_STATES", 2)
+    monkeypatch.setattr("stream_app.taking_over._REBUILD_STATES", 2)
     view = StumblingView()
     shop = Shop(view=view)
     for segment in STREAM[:2]:
@@ -203,7 +205,8 @@ async def test_stop_with_a_view_that_is_away_leaves_the_rest_to_the_changelog(mo
     shop.append(STREAM[1])
     await asyncio.wait_for(shop.task, PATIENCE_S)
     assert shop.partition.state == "stopped"
-    assert shop.broker.commits[-1][:2] == (len(STREAM[0].events), len(STREAM[0].labels))
+    if not shop.exactly_once:  # a transaction commits the offsets before the view follows
+        assert shop.broker.commits[-1][:2] == (len(STREAM[0].events), len(STREAM[0].labels))
     shop.view.down = False
     shop.start()
     await shop.settle()

@@ -1,0 +1,199 @@
+"""Where every Kafka client of the loops is made, and the one way in which we call, start and stop them.
+
+The loops get a `KafkaClients`; simulations give them one whose clients live in memory. What is set here is set for a
+reason that aiokafka's own defaults do not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
+
+from stream_app.backends.ports import LogError
+from stream_app.settings import Settings
+
+#: Bytes of one record batch before compression: below the broker's default limit of 1 MiB for a batch.
+BATCH_BYTES_MAX: Final = 900_000
+
+#: A dead letter is an input record (1 MiB at most by default) and its headers.
+REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
+
+#: How long a request may take before the producer counts as failed: well below the session time-out's order, above a
+#: leader election.
+REQUEST_TIMEOUT_MS: Final = 15_000
+
+#: Requests of a transactional producer: longer than anything waits for a transaction, so that the client never sends
+#: its end a second time while the first may still be on its way (KAFKA-17754).
+TRANSACTION_REQUEST_TIMEOUT_MS: Final = 30_000
+
+#: After this the broker gives an unfinished transaction up. Readers of committed records stand still behind one.
+TRANSACTION_TIMEOUT_MS: Final = 10_000
+
+#: Bytes fetched per partition and request: two full batches of our own inputs.
+FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
+
+#: In seconds: for a client to say goodbye.
+STOP_S_MAX: Final = 5.0
+
+#: Between attempts at a step of a transaction; the client's own 100 ms would be the largest part of it.
+_RETRY_BACKOFF_MS: Final = 10
+
+#: In seconds. A transaction begun within milliseconds of the last one's end is turned away while the broker still
+#: writes that end's markers, which takes about 2 ms; the client would wait for 20.
+_NEXT_TRANSACTION_S: Final = 0.002
+
+_T = TypeVar("_T")
+
+
+class TransactionalProducer(AIOKafkaProducer):
+    """A producer that remembers whether a request of its went without an answer.
+
+    aiokafka then sends the request again, while the first may still be under way: the broker could take a transaction's
+    late end, or its late offsets, for those of the *next* transaction of the same producer (Jepsen on Bufstream 0.1.0,
+    KAFKA-17754). Such a producer must not begin another one.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.unanswered = False
+        send = self.client.send
+
+        async def watched(*arguments: Any, **options: Any) -> Any:
+            try:
+                return await send(*arguments, **options)  # type: ignore[no-untyped-call]
+            except (KafkaError, OSError, TimeoutError):
+                self.unanswered = True
+                raise
+
+        self.client.send = watched  # type: ignore[method-assign]
+
+
+class KafkaClients:
+    """Makes clients, none of them started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def admin(self) -> AIOKafkaAdminClient:
+        """For what is committed and what topics there are."""
+        return AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka_bootstrap)
+
+    def reader(self, *, fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
+        """Without a group, for partitions that the caller assigns: committed records only, from the first kept.
+
+        `fetch_wait_ms` is how long a fetch waits for new records; 500 is the client's own default.
+        """
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            enable_auto_commit=False,
+            check_crcs=self._settings.check_crcs,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=fetch_wait_ms,
+        )
+
+    def member(self, group_id: str, *, client_id: str, fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
+        """A member of a group, committed records only; offsets are committed and sought by the caller.
+
+        Records that vanish before they are read move it on: the caller compares offsets.
+        """
+        settings = self._settings
+        return AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            group_id=group_id,
+            group_instance_id=settings.worker_id or None,
+            client_id=client_id,
+            enable_auto_commit=False,
+            check_crcs=settings.check_crcs,
+            # Not "none": a new group has no offsets, and the client complains of that before we have sought ours.
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=heartbeat_ms(settings),
+            max_poll_interval_ms=max(60_000, 3 * settings.session_timeout_ms),
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=fetch_wait_ms,
+        )
+
+    def producer(self, *, client_id: str) -> AIOKafkaProducer:
+        """Idempotent: a resent batch is written once, and in order."""
+        return AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            client_id=client_id,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="zstd",
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=REQUEST_BYTES_MAX,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            retry_backoff_ms=20,
+        )
+
+    def transactional_producer(self, transactional_id: str, *, client_id: str) -> TransactionalProducer:
+        """All or nothing. Starting it fences whoever had the id before, and settles what that one left open."""
+        sender.BACKOFF_OVERRIDE = _NEXT_TRANSACTION_S
+        return TransactionalProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            client_id=client_id,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            compression_type="zstd",
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=REQUEST_BYTES_MAX,
+            request_timeout_ms=TRANSACTION_REQUEST_TIMEOUT_MS,
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
+        )
+
+
+def heartbeat_ms(settings: Settings) -> int:
+    """How often a member tells that it is alive: four may be lost before the session is."""
+    return max(100, settings.session_timeout_ms // 5)
+
+
+async def kafka_call(what: str, call: Awaitable[_T]) -> _T:
+    """Await a client call; every way in which aiokafka fails becomes a LogError that says what was tried.
+
+    Its state checks are asserts and its time-outs are plain ones, so those count as failures too.
+    """
+    try:
+        return await call
+    except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        raise LogError(f"{what}: {error!r}") from error
+
+
+async def start_client(what: str, client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Start a client. One that cannot start is closed, so that a retry for hours leaves nothing behind."""
+    try:
+        await kafka_call(what, client.start())  # type: ignore[no-untyped-call]
+    except BaseException:
+        await stop_quietly(client)
+        raise
+
+
+async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Stop a client whose end no longer matters; a dead broker must not hold us up."""
+    # In a task of its own: inside, aiokafka awaits tasks and futures that a time-out of ours may have cancelled, and
+    # their CancelledError would look like one of ours.
+    stopping = asyncio.ensure_future(client.stop())  # type: ignore[no-untyped-call]
+    _, unfinished = await asyncio.wait({stopping}, timeout=STOP_S_MAX)
+    if unfinished:
+        stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+
+
+async def all_acknowledged(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
+    """Wait for every future, also past a failure; then the results, or the first failure."""
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

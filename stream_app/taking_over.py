@@ -1,0 +1,229 @@
+"""Taking a partition over: from what Kafka has committed to a view and deadlines that a processor can start from.
+
+    fence → committed offsets and position → is the view one to build on? → bring it up to the changelog, or rebuild it
+
+Redis is a checkpoint of the changelog: its position says up to which offset it contains it (docs/adr/0005). What it
+misses is read from there; a view that is missing, or is not one of this changelog, is rebuilt from all of it. Writing
+the view moves its seq beyond every one that was stored or committed: a former owner's compare-and-set fails from then
+on.
+
+In the changelog the newest state of a visitor is the one that has applied most. That is the last one, but for a former
+owner that woke up and wrote what it still held (`at_least_once`; a transaction would have failed). Compaction would
+keep that one, so what it covered up is written again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stream_app.backends.ports import Committed, PartitionLog, UnusableError, View
+from stream_app.core import state
+from stream_app.core.effects import Effects, Planned, Position
+from stream_app.core.plan import Rules
+from stream_app.observe import Observer
+
+#: States per call when the view is rebuilt.
+_REBUILD_STATES: Final = 1_000
+
+
+class ViewLostError(Exception):
+    """Redis is not where it should be: wiped, rolled back, or single keys gone. Restored from the changelog."""
+
+
+class TakenOver(NamedTuple):
+    """Where to begin: the position, visitor → deadline of those with an open session, and what was begun before."""
+
+    position: Position
+    deadlines: dict[str, int]
+    planned: Planned | None
+
+
+class TakingOver:
+    """One attempt. `alive` is called now and then, so that a long restore is not taken for a hang."""
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        log: PartitionLog,
+        view: View,
+        rules: Rules,
+        observer: Observer,
+        now: Callable[[], float],
+        alive: Callable[[], None],
+    ) -> None:
+        self._partition = partition
+        self._log, self._view, self._rules, self._observer = log, view, rules, observer
+        self._now, self._alive = now, alive
+
+    async def run(self, *, rebuild: bool, seq_min: int) -> TakenOver:
+        """Fence, restore, seek. `rebuild` distrusts the view; the position's seq will be above `seq_min`.
+
+        Raises
+        ------
+        LogError, ViewError
+            Kafka or Redis did not answer: try again.
+        ViewLostError
+            The view was written by somebody else meanwhile: try again.
+        UnusableError
+            A person must act.
+        """
+        committed = await self._log.take_over()
+        stored, _ = await self._view.load(self._partition, [])
+        # After fencing: before it the former owner could still add to the log.
+        end = await self._log.changelog_end()
+        base = committed.position or Position(
+            events_offset=committed.events_offset, labels_offset=committed.labels_offset
+        )
+        seq = max(base.seq, stored.seq if stored else 0, seq_min) + 1
+        if stored is None or rebuild or not 0 <= stored.changelog_end <= end:
+            reason = "missing" if stored is None else "lost" if rebuild else "not of this changelog"
+            deadlines, seq, end = await self._restore(base, seq, end, reason)
+        else:
+            deadlines, seq, end = await self._catch_up(base, stored, seq, end)
+        await self._log.seek(events_offset=committed.events_offset, labels_offset=committed.labels_offset)
+        position = msgspec.structs.replace(
+            base,
+            seq=seq,
+            events_offset=committed.events_offset,
+            labels_offset=committed.labels_offset,
+            changelog_end=end,
+            planned=None,
+        )
+        return TakenOver(position, deadlines, _pending(committed))
+
+    async def _restore(self, base: Position, seq: int, end: int, reason: str) -> tuple[dict[str, int], int, int]:
+        """Rebuild the view from the whole changelog; the deadlines found, the view's seq and what it contains."""
+        started = time.monotonic()
+        newest, covered = await self._read(start=0, end=end)
+        end = await self._write_again(base, {visitor: newest[visitor] for visitor in covered}, end)
+        await self._view.clear(self._partition)
+        deadlines: dict[str, int] = {}
+        states = {visitor: blob for visitor, blob in newest.items() if blob is not None}
+        seq = await self._write_view(states, deadlines, base, expected=0, seq=seq, end=end)
+        self._observer.restored(self._partition, "changelog", len(states), time.monotonic() - started, reason)
+        return deadlines, seq, end
+
+    async def _catch_up(self, base: Position, stored: Position, seq: int, end: int) -> tuple[dict[str, int], int, int]:
+        """Bring the view up to the changelog's end, if it missed any; as `_restore`."""
+        started = time.monotonic()
+        newest: dict[str, bytes | None] = {}
+        if stored.changelog_end < end:
+            newest, covered = await self._read(start=stored.changelog_end, end=end)
+            _, known = await self._view.load(self._partition, list(newest))
+            for visitor, blob in zip(list(newest), known, strict=True):
+                found = newest[visitor]
+                if found is not None and blob is not None and not _is_newer(found, blob):
+                    newest[visitor] = blob
+                    covered.add(visitor)
+            end = await self._write_again(base, {visitor: newest[visitor] for visitor in covered}, end)
+        deadlines = await self._view.open_visitors(self._partition)
+        seq = await self._write_view(newest, deadlines, base, expected=stored.seq, seq=seq, end=end)
+        if newest:
+            self._observer.restored(
+                self._partition, "changelog tail", len(newest), time.monotonic() - started, "the view was behind"
+            )
+        return deadlines, seq, end
+
+    async def _read(self, *, start: int, end: int) -> tuple[dict[str, bytes | None], set[str]]:
+        """Each visitor's newest state in a part of the changelog, and for whom that is not the last one there."""
+        newest: dict[str, bytes | None] = {}
+        covered: set[str] = set()
+        async for chunk in self._log.changelog(start=start, end=end):
+            self._alive()
+            for visitor, blob in chunk:
+                if blob is None or _is_newer(blob, newest.get(visitor)):
+                    newest[visitor] = blob
+                    covered.discard(visitor)
+                elif blob != newest[visitor]:
+                    covered.add(visitor)
+        return newest, covered
+
+    async def _write_again(self, base: Position, states: dict[str, bytes | None], end: int) -> int:
+        """Put states that an older one has covered up at the changelog's end; the new end."""
+        kept = {visitor: blob for visitor, blob in states.items() if blob is not None}
+        if not kept:
+            return end
+        self._observer.covered_up(self._partition, len(kept))
+        return await self._log.publish(Effects(msgspec.structs.replace(base), states=kept))
+
+    async def _write_view(
+        self,
+        states: dict[str, bytes | None] | dict[str, bytes],
+        deadlines: dict[str, int],
+        base: Position,
+        *,
+        expected: int,
+        seq: int,
+        end: int,
+    ) -> int:
+        """Write states in steps and update `deadlines` by them; the seq of the last step.
+
+        Each step has a seq of its own: two that share one would look like one write that is repeated. Only the last
+        says that the view is complete (its `changelog_end`); before it the view is marked as one that covers nothing.
+        """
+        visitors = list(states)
+        for start in range(0, max(1, len(visitors)), _REBUILD_STATES):
+            self._alive()
+            chunk = {visitor: states[visitor] for visitor in visitors[start : start + _REBUILD_STATES]}
+            changes = {visitor: self._deadline(blob) for visitor, blob in chunk.items()}
+            last = start + _REBUILD_STATES >= len(visitors)
+            position = msgspec.structs.replace(
+                base, seq=seq, changelog_end=end if last else -1, wall_time=int(self._now() * 1000), planned=None
+            )
+            stored = await self._view.write(
+                self._partition, expected_seq=expected, position=position, states=chunk, deadlines=changes
+            )
+            if stored is not None:
+                raise ViewLostError(
+                    f"the view changed while it was restored: got seq {stored.seq}, expected {expected}"
+                )
+            expected, seq = seq, seq + 1
+            for visitor, deadline in changes.items():
+                if deadline is None:
+                    deadlines.pop(visitor, None)
+                else:
+                    deadlines[visitor] = deadline
+        return expected
+
+    def _deadline(self, blob: bytes | None) -> int | None:
+        try:
+            return state.decode(blob).deadline(self._rules.gap_ms) if blob is not None else None
+        except state.DamagedStateError as error:
+            raise _unreadable(error) from None
+
+
+def _pending(committed: Committed) -> Planned | None:
+    """The batch that was announced and perhaps begun, if it lies beyond what is committed."""
+    planned = committed.position.planned if committed.position else None
+    if planned is None:
+        return None
+    done = (committed.events_offset, committed.labels_offset) > (planned.events_from, planned.labels_from)
+    return None if done else planned
+
+
+def _is_newer(blob: bytes, than: bytes | None) -> bool:
+    """Whether a state replaces one that came before it.
+
+    Batches are carried out again as they were, so one visitor's states are ordered by what they have applied. Of two
+    that are level the later one has the say.
+
+    Raises
+    ------
+    UnusableError
+        If a state in the changelog cannot be read: there is nothing left to rebuild it from.
+    """
+    if than is None:
+        return True
+    try:
+        return state.applied(blob) >= state.applied(than)
+    except state.DamagedStateError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: state.DamagedStateError) -> UnusableError:
+    return UnusableError(f"the changelog holds a state that cannot be read: {error}")
