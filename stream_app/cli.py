@@ -37,6 +37,7 @@ SECTIONS: Final[dict[str, dict[str, LazyCommand]]] = {
     },
     "Look": {
         "session": LazyCommand("stream_app.cli_session:session_command", "a visitor's state, features and last score"),
+        "audit": LazyCommand("stream_app.cli_audit:audit_command", "prove that nothing was lost or counted twice"),
         "features": LazyCommand("stream_app.cli_facts:features_command", "the features: name, unit, meaning"),
         "models": LazyCommand("stream_app.cli_facts:models_command", "the models that --model may name"),
     },

@@ -1,0 +1,452 @@
+"""The reference: what the records of one partition must come to, by a plain loop over its events in offset order.
+
+It shares with the engine what defines the product (decoding, the session fold, features, outcomes, the watermark) and
+nothing of how the engine gets there: no batches, no plan, no cache, no schedule of lazy deadlines, no replay. A session
+ends here at the very event whose watermark passes its deadline.
+
+Three things are not told by the events alone, and are taken from the outputs as *evidence*; each is then held against
+everything else that was written:
+
+* where the wall clock moved an idle partition on: closed sessions say which of them ended by the clock, and between
+  which events; a score says the watermark after its event;
+* which labels had been told when a session ended: the closed session says the visitor's last one;
+* where a batch had too many sessions to end and left some to the next: those say that the clock ended them, with a
+  deadline that an event had passed before.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
+from zlib import crc32
+
+import msgspec
+
+from stream_app.core import codec, features, outcomes, session, state
+from stream_app.core.batch import BY_CLOCK, BY_EVENT
+from stream_app.core.codec import Rejected
+from stream_app.core.emission import Ending, closed_record
+from stream_app.core.events import EVENT_CODE, EVENT_TYPES, CheckoutLabel, Event
+from stream_app.core.outcomes import Outcome
+from stream_app.core.pages import GROUP_CODE, step_group
+from stream_app.core.plan import Record, Rules
+from stream_app.core.records import ClosedSession, Example, FeatureRecord, Keys
+from stream_app.core.watermark import UNKNOWN, Watermark
+
+_PURCHASE: Final = GROUP_CODE["purchase"]
+#: As in the engine: ranks decide which events of a long episode are sampled, so they are part of what is promised.
+_RANK_MIX: Final = 2_654_435_761
+#: Beyond any offset.
+_ALL_LABELS: Final = 1 << 62
+
+
+class Evidence(Protocol):
+    """What the outputs say of what the input does not."""
+
+    @property
+    def clock(self) -> Sequence[tuple[int, int]]:
+        """(offset of the next event, deadline) of each session that the clock ended, ascending."""
+        ...
+
+    def watermarks_after(self, event: Event) -> Sequence[int]:
+        """The watermarks that scores of this event tell, empty without one."""
+        ...
+
+    def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
+        """What was written of this session's end; `closed` lacks only where it ended and what labels told of it."""
+        ...
+
+
+class NoEvidence:
+    """Of a partition that never idled, whose labels all came before the sessions' ends."""
+
+    @property
+    def clock(self) -> Sequence[tuple[int, int]]:
+        """It ended none."""
+        return ()
+
+    def watermarks_after(self, event: Event) -> Sequence[int]:
+        """None known."""
+        return ()
+
+    def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
+        """None known: every label counts."""
+        return msgspec.structs.replace(closed, labels_offset=_ALL_LABELS)
+
+
+class Scored(NamedTuple):
+    """An event that must have one feature and one score record."""
+
+    offset: int
+    event: Event
+    session_id: str
+    events: int
+    late: bool
+    watermark: int
+    keys: Keys
+    sample: state.Sample
+    raw: tuple[float, ...]
+
+    def feature_record(self) -> FeatureRecord:
+        """The record, complete."""
+        event = self.event
+        assert isinstance(event.event_time, int)
+        values = features.FeatureValues(*features.unpack(self.sample.x))
+        return FeatureRecord(
+            event.event_id, event.visitor_id, self.session_id, event.event_time, event.event_type, self.events, values,
+            self.keys,
+        )  # fmt: skip
+
+
+class Duplicate(NamedTuple):
+    """An event that was told before and must have no output."""
+
+    offset: int
+    event: Event
+
+
+class Refused(NamedTuple):
+    """A record of either input that must be a dead letter."""
+
+    record: Record
+    rejected: Rejected
+
+
+class Learnable(NamedTuple):
+    """An outcome that must be one example. Its score is that of the event's score record."""
+
+    outcome: Outcome
+    position: tuple[int, int, int]
+
+    def example(self) -> Example:
+        """The record, but for score, model version and cold."""
+        outcome, sample = self.outcome, self.outcome.sample
+        return Example(
+            event_id=sample.event_id,
+            visitor_id=outcome.visitor_id,
+            session_id=outcome.session_id,
+            event_time=sample.event_time,
+            event_type=EVENT_TYPES[sample.event_type],
+            events=sample.events,
+            features=features.FeatureValues(*features.unpack(sample.x)),
+            keys=outcome.keys,
+            score=sample.score,
+            model_version=sample.model_version,
+            cold=sample.cold,
+            label=outcome.label,
+            weight=outcome.weight,
+            label_source=outcome.source,
+            label_time=outcome.time,
+            position=self.position,
+            touched=outcome.touched,
+        )
+
+
+#: What an input record comes to, in the order in which it does.
+Expected = Scored | Duplicate | Refused | ClosedSession | Learnable
+
+
+class PartitionFold:
+    """The loop. Feed all labels, then events in offset order; `take` what they come to now and then.
+
+    Visitors are held as objects while they have an open session and as blobs after, about 0.5 kB each.
+    """
+
+    def __init__(self, rules: Rules, evidence: Evidence, *, partitions: int = 1) -> None:
+        self.rules = rules
+        self.evidence = evidence
+        self.watermark = Watermark()
+        self._check_keys = partitions > 1
+        self._visitors: dict[str, state.Visitor | bytes] = {}
+        self._touched: dict[str, None] = {}
+        self._deadlines: list[tuple[int, str]] = []
+        self._labels: dict[str, deque[tuple[int, CheckoutLabel]]] = {}
+        self._clock_read = 0
+        self._expected: list[Expected] = []
+        #: (trigger, rank, visitor) → outcomes of the place at hand
+        self._resolved: dict[tuple[tuple[int, int], int, str], list[Outcome]] = {}
+
+    # ---- in ---------------------------------------------------------------------------------------------------------
+
+    def label(self, record: Record) -> None:
+        """Queue one label for the visitor's next session that ends after it was told."""
+        label = codec.decode_label(record.value, record_time_ms=record.timestamp)
+        if not isinstance(label, Rejected) and self._check_keys:
+            label = codec.check_key(record.key, label.visitor_id) or label
+        if isinstance(label, Rejected):
+            self._expected.append(Refused(record, label))
+        else:
+            self._labels.setdefault(label.visitor_id, deque()).append((record.offset, label))
+
+    def event(self, record: Record) -> None:
+        """Fold one record of the events topic."""
+        self._clock_before(record.offset)
+        event = codec.decode_event(record.value, record_time_ms=record.timestamp)
+        if not isinstance(event, Rejected) and self._check_keys:
+            event = codec.check_key(record.key, event.visitor_id) or event
+        if isinstance(event, Rejected):
+            self._expected.append(Refused(record, event))
+            return
+        visitor = self._visitor(event.visitor_id)
+        fingerprint = crc32(f"{event.event_id}\0{event.event_type}\0{event.event_time}\0{event.item_id}".encode())
+        repeated = fingerprint in visitor.recent
+        if not repeated:
+            self._believe_scores(event, record.timestamp)
+        before = self._watermark_time()
+        self._observe(self.watermark, event, record.timestamp)
+        if repeated:
+            self._expected.append(Duplicate(record.offset, event))
+        else:
+            self._fold(visitor, event, record.offset, before, fingerprint)
+        here = Ending(BY_EVENT, record.offset, record.offset + 1)
+        for deadline, visitor_id, ended in self._due():
+            self._close(visitor_id, self._visitor(visitor_id), ended, here, deadline, "gap")
+        self._tell_outcomes()
+
+    def finish(self, *, next_offset: int, labels_offset: int, newest: int) -> None:
+        """End what the clock has ended after the last event; `newest` is the committed watermark's event time.
+
+        `labels_offset` is that of the next label: those before it have been told.
+        """
+        self._clock_before(next_offset)
+        if newest > self.watermark.newest:
+            self._move_on(newest)
+            self._end_by_clock(next_offset)
+        for visitor_id in list(self._labels):
+            self._apply_labels(visitor_id, self._visitor(visitor_id), below=labels_offset)
+
+    # ---- out --------------------------------------------------------------------------------------------------------
+
+    def take(self) -> list[Expected]:
+        """What the records since the last call come to, complete with features."""
+        taken, self._expected = self._expected, []
+        rows = [entry for entry in taken if isinstance(entry, Scored)]
+        if rows:
+            for row, packed in zip(rows, features.pack(features.compute([row.raw for row in rows])), strict=True):
+                row.sample.x = packed
+                visitor = self._visitors[row.event.visitor_id]
+                assert isinstance(visitor, state.Visitor)
+                last = visitor.last_score
+                if last is not None and visitor.events_offset == row.offset:
+                    last.x = packed
+        for visitor_id in self._touched:
+            visitor = self._visitors[visitor_id]
+            if isinstance(visitor, state.Visitor) and not visitor.sessions:
+                self._visitors[visitor_id] = state.encode(visitor)
+        self._touched = {}
+        return taken
+
+    def visitors(self) -> Iterable[str]:
+        """All that were seen."""
+        return self._visitors.keys()
+
+    def state_of(self, visitor_id: str) -> state.Visitor | None:
+        """A private copy of the visitor's state, without what depends on the model; None if it was never seen."""
+        visitor = self._visitors.get(visitor_id)
+        if visitor is None:
+            return None
+        return state.decode(visitor if isinstance(visitor, bytes) else state.encode(visitor))
+
+    # ---- time -------------------------------------------------------------------------------------------------------
+
+    def _watermark_time(self) -> int:
+        return self.watermark.time(grace_ms=self.rules.grace_ms)
+
+    def _observe(self, watermark: Watermark, event: Event, received: int) -> None:
+        assert isinstance(event.event_time, int)
+        watermark.observe(
+            event.event_time, crc32(event.visitor_id.encode()), received=received, grace_ms=self.rules.grace_ms
+        )
+
+    def _believe_scores(self, event: Event, received: int) -> None:
+        """Move time on where the event's score shows that the clock did so before it, without ending anybody."""
+        told = self.evidence.watermarks_after(event)
+        if not told:
+            return
+        trial = self.watermark.copy()
+        self._observe(trial, event, received)
+        mine = trial.time(grace_ms=self.rules.grace_ms)
+        beyond = [watermark for watermark in told if watermark > mine]
+        if beyond and mine not in told:
+            self._move_on(min(beyond) + self.rules.grace_ms)
+
+    def _move_on(self, newest: int) -> None:
+        """Let the clock move event time on to `newest`, as far as it is not there."""
+        trial = self.watermark.copy()
+        trial.advance(1)
+        if trial.newest != UNKNOWN:
+            self.watermark.advance(max(newest - trial.newest + 1, 1 if self.watermark.newest == UNKNOWN else 0))
+
+    def _clock_before(self, offset: int) -> None:
+        """End what the evidence says the clock has ended before the event at `offset`."""
+        clock = self.evidence.clock
+        while self._clock_read < len(clock) and clock[self._clock_read][0] <= offset:
+            place, deadline = clock[self._clock_read]
+            self._clock_read += 1
+            if deadline > self._watermark_time():
+                self._move_on(deadline + self.rules.grace_ms)
+            self._end_by_clock(place)
+
+    # ---- one event --------------------------------------------------------------------------------------------------
+
+    def _fold(self, visitor: state.Visitor, event: Event, offset: int, before: int, fingerprint: int) -> None:
+        visitor_id, event_time, gap_ms = event.visitor_id, event.event_time, self.rules.gap_ms
+        assert isinstance(event_time, int)
+        here = Ending(BY_EVENT, offset, offset + 1)
+        watermark = self._watermark_time()
+        # Over at this event, or by the visitor's own coming back.
+        over = [s for s in visitor.sessions if s.last + gap_ms <= watermark or s.last + gap_ms < event_time]
+        for ended in sorted(over, key=lambda s: (s.last, s.session_id)):
+            self._close(visitor_id, visitor, ended, here, ended.last + gap_ms, "gap")
+        if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
+            visitor.history = state.History()
+        current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
+        if current is not None and session.must_split(current, event_time):
+            self._close(visitor_id, visitor, current, here, event_time, "bound")
+            current = None
+        if current is None:
+            if len(visitor.sessions) >= state.OPEN_SESSIONS_MAX:
+                oldest = min(visitor.sessions, key=lambda s: (s.last, s.session_id))
+                self._close(visitor_id, visitor, oldest, here, event_time, "bound")
+            current = session.open_session(visitor, event, event_time)
+        group = step_group(event.event_type, event.page_url)
+        if group == _PURCHASE:
+            same = session.is_same_checkout(current, event)
+            if not same:
+                bought = outcomes.resolve(current, visitor_id, label=1, source="purchase", time=event_time)
+                self._resolve(here, visitor_id, bought)
+                session.start_episode(current, event_time)
+            session.count_purchase(current, event, event_time, same_checkout=same)
+        step = session.fold(current, event, event_time, group, visitor.history)
+        sample = state.Sample(
+            rank=fingerprint * _RANK_MIX & 0xFFFFFFFF,
+            event_id=event.event_id,
+            event_type=EVENT_CODE[event.event_type],
+            event_time=event_time,
+            events=current.events,
+            offset=offset,
+            x=b"",
+            item=step.item,
+            category=step.category,
+            brand=step.brand,
+            step=step.step,
+            items=len(current.items),
+            categories=len(current.categories),
+            brands=len(current.brands),
+            steps=current.steps,
+        )
+        keys = outcomes.sample_keys(
+            sample, current, list(current.items), list(current.categories), list(current.brands)
+        )
+        late = event_time + gap_ms <= before
+        self._expected.append(
+            Scored(offset, event, current.session_id, current.events, late, watermark, keys, sample, step.raw)
+        )
+        outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
+        visitor.last_score = state.LastScore(event.event_id, event_time, 0.0, "", 0, False, b"")
+        visitor.events_offset = offset
+        visitor.recent = [*visitor.recent, fingerprint][-state.RECENT_EVENTS_MAX :]
+        if current.last + gap_ms <= watermark:
+            self._close(visitor_id, visitor, current, here, current.last + gap_ms, "gap")
+        else:
+            heapq.heappush(self._deadlines, (current.last + gap_ms, visitor_id))
+
+    # ---- sessions that end ------------------------------------------------------------------------------------------
+
+    def _end_by_clock(self, next_offset: int) -> None:
+        for deadline, visitor_id, ended in self._due():
+            ending = Ending(BY_CLOCK, deadline, next_offset)
+            self._close(visitor_id, self._visitor(visitor_id), ended, ending, deadline, "gap")
+        self._tell_outcomes()
+
+    def _due(self) -> Iterator[tuple[int, str, state.Session]]:
+        """Deadline, visitor and session of all that the watermark has passed, earliest first; the caller ends each."""
+        watermark, gap_ms = self._watermark_time(), self.rules.gap_ms
+        while self._deadlines and self._deadlines[0][0] <= watermark:
+            deadline, visitor_id = heapq.heappop(self._deadlines)
+            visitor = self._visitors[visitor_id]
+            if isinstance(visitor, bytes):
+                continue
+            over = [s for s in visitor.sessions if s.last + gap_ms == deadline]
+            for ended in sorted(over, key=lambda s: s.session_id):
+                yield deadline, visitor_id, ended
+
+    def _close(
+        self,
+        visitor_id: str,
+        visitor: state.Visitor,
+        ended: state.Session,
+        ending: Ending,
+        time: int,
+        reason: Literal["gap", "bound"],
+    ) -> None:
+        gap_ms = self.rules.gap_ms
+        self._touched[visitor_id] = None
+        plain = closed_record(visitor_id, ended, labelled=0, reason=reason, ending=Ending(-1, -1, -1), labels_offset=-1)
+        told = self.evidence.ending_of(plain)
+        if told is not None:
+            self._apply_labels(visitor_id, visitor, below=told.labels_offset + 1)
+            if ending.kind == BY_EVENT and told.position == (BY_CLOCK, time) and told.next_offset > ending.place:
+                # One of too many: the batch of that event left it to the next.
+                ending = Ending(*told.position, told.next_offset)
+        marks = session.settle_marks(visitor, ended, gap_ms=gap_ms)
+        visitor.sessions = [s for s in visitor.sessions if s is not ended]
+        visitor.marks = [mark for mark in visitor.marks if mark not in marks.all]
+        for mark in marks.told:
+            bought = outcomes.resolve(ended, visitor_id, label=1, source="label", time=mark.time, until=mark.time)
+            self._resolve(ending, visitor_id, bought)
+        left = outcomes.resolve(ended, visitor_id, label=0, source="session_end", time=time)
+        self._resolve(ending, visitor_id, left)
+        self._expected.append(
+            closed_record(
+                visitor_id,
+                ended,
+                labelled=len(marks.told),
+                reason=reason,
+                ending=ending,
+                labels_offset=visitor.labels_offset,
+            )
+        )
+        session.remember_finished(visitor.history, ended)
+
+    def _resolve(self, ending: Ending, visitor_id: str, resolved: list[Outcome]) -> None:
+        if resolved:
+            place = (ending.trigger, crc32(visitor_id.encode()), visitor_id)
+            self._resolved.setdefault(place, []).extend(resolved)
+
+    def _tell_outcomes(self) -> None:
+        """The examples of the place at hand; visitors whose ids have one CRC share the ordinals, by their ids."""
+        taken: dict[tuple[tuple[int, int], int], int] = {}
+        for (trigger, rank, _), resolved in sorted(self._resolved.items(), key=lambda entry: entry[0]):
+            for outcome in resolved:
+                n = taken.get((trigger, rank), 0)
+                taken[trigger, rank] = n + 1
+                self._expected.append(Learnable(outcome, (*trigger, rank << 16 | n)))
+        self._resolved = {}
+
+    # ---- visitors and their labels ----------------------------------------------------------------------------------
+
+    def _visitor(self, visitor_id: str) -> state.Visitor:
+        visitor = self._visitors.get(visitor_id)
+        if visitor is None:
+            visitor = state.Visitor()
+        elif isinstance(visitor, bytes):
+            visitor = state.decode(visitor)
+        self._visitors[visitor_id] = visitor
+        self._touched[visitor_id] = None
+        return visitor
+
+    def _apply_labels(self, visitor_id: str, visitor: state.Visitor, *, below: int) -> None:
+        """Tell the visitor its labels before an offset."""
+        waiting = self._labels.get(visitor_id)
+        while waiting and waiting[0][0] < below:
+            offset, label = waiting.popleft()
+            assert isinstance(label.checkout_time, int)
+            visitor.labels_offset = offset
+            if label.kind == "checkout":
+                mark = state.Mark(label.checkout_time, label.order_id, label.session_id, offset)
+                visitor.marks = session.add_mark(visitor.marks, mark)
+            else:
+                visitor.marks = [mark for mark in visitor.marks if mark.order_id != label.order_id]

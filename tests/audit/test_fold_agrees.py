@@ -1,0 +1,125 @@
+"""The reference fold and the engine agree on random streams, however they are cut, idled, crashed and repeated.
+
+Two programs that share only the definitions come to the same records, states and positions: each is a test of the
+other. What the engine writes twice under `at_least_once` is recognised and counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import event as note
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_app.core import processor
+from tests.audit.trial import Run
+from tests.core.streams import DAY, MINUTE, Record, event, label
+
+STEPS = (0, 0, 0.1, 0.1, 1, 2, 5, 10, -1, -5, -20, 29, 30, 31, 33, 61, -61, 500, -500)
+KINDS = ("view_item", "view_item", "add_to_cart", "purchase", "purchase", "search", "remove_from_cart", "refund")
+
+
+class Step:
+    """A batch of the run: labels, events, and time that passes idly before it."""
+
+    def __init__(self, events: list[Record], labels: list[Record], idle_ms: int, *, lost: bool) -> None:
+        self.events, self.labels, self.idle_ms, self.lost = events, labels, idle_ms, lost
+
+    def __repr__(self) -> str:
+        return f"Step({self.events}, {self.labels}, {self.idle_ms}, lost={self.lost})"
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Step]:
+    found: list[Step] = []
+    offset, label_offset, minutes = 0, 0, 0.0
+    known: list[Record] = []
+    for _ in range(draw(st.integers(1, 7))):
+        events, labels = [], []
+        for _ in range(draw(st.integers(0, 8))):
+            choice = draw(st.integers(0, 11))
+            if known and choice == 0:
+                events.append(draw(st.sampled_from(known))._replace(offset=offset))
+            elif choice == 1:
+                events.append(Record("events", offset, 1_700_000_000_000, b"a", draw(st.sampled_from((b"x", b"{}")))))
+            else:
+                minutes += draw(st.sampled_from(STEPS))
+                fields: dict[str, Any] = {
+                    "session_id": draw(st.sampled_from((None, None, "s1", "s2"))),
+                    "item_id": draw(st.sampled_from((None, "i1", "i2"))),
+                    "price": draw(st.sampled_from((None, 9.99))),
+                    "event_id": draw(st.sampled_from((None, None, None, "careless"))),
+                }
+                kind = draw(st.sampled_from(KINDS))
+                if kind == "purchase":
+                    fields["order_id"] = draw(st.sampled_from((None, "o1", "o2")))
+                given_fields = {name: value for name, value in fields.items() if value is not None}
+                events.append(event(offset, draw(st.sampled_from("abcde")), kind, minutes, **given_fields))
+                known.append(events[-1])
+            offset += draw(st.sampled_from((1, 1, 1, 2)))
+        for _ in range(draw(st.integers(0, 2))):
+            told_at = minutes + draw(st.sampled_from((-20, -1, 1, 20, 90)))
+            fields = {"kind": draw(st.sampled_from(("checkout", "checkout", "checkout", "refund")))}
+            visitor, order_id = draw(st.sampled_from("abcd")), draw(st.sampled_from(("o1", "o2", "o3")))
+            labels.append(label(label_offset, visitor, told_at, order_id, **fields))
+            label_offset += 1
+        idle_ms = draw(st.sampled_from((0, 0, 0, MINUTE, 20 * MINUTE, 40 * MINUTE)))
+        found.append(Step(events, labels, idle_ms, lost=draw(st.integers(0, 3)) == 0))
+    return found
+
+
+def play(run: Run, steps: list[Step], *, crashes: bool) -> Run:
+    for step in steps:
+        if step.idle_ms:
+            run.step(idle_ms=step.idle_ms)
+        if crashes and step.lost:
+            run.lose(step.events, step.labels)
+        run.step(step.events, step.labels)
+    return run
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps=runs())
+def test_what_the_engine_writes_in_one_go_is_clean(steps: list[Step]) -> None:
+    run = play(Run(), steps, crashes=False)
+    checks = run.judge()
+    assert [str(violation) for check in checks for violation in check.spelled] == []
+    counts = {check.name: check for check in checks}
+    assert counts["scores"].expected == len(run.topics["scores"])
+    assert counts["examples"].expected == len(run.topics["examples"])
+    assert counts["states"].expected == len(run.partition.states)
+    note(f"clock {any(record['position'][0] == 2 for record in _decoded(run, 'closed'))}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=runs())
+def test_what_a_crash_repeats_is_clean_and_counted_at_least_once_and_a_violation_exactly_once(
+    steps: list[Step],
+) -> None:
+    run = play(Run(exactly_once=False), [*steps, Step([], [], DAY, lost=False)], crashes=True)
+    checks = {check.name: check for check in run.judge()}
+    assert [str(violation) for check in checks.values() for violation in check.spelled] == []
+    for name, topic in (("scores", "scores"), ("examples", "examples"), ("closed sessions", "closed")):
+        assert checks[name].found + checks[name].repeated == len(run.topics[topic])
+    repeated = checks["scores"].repeated
+    note(f"repeated {repeated > 0}")
+    run.exactly_once = True
+    doubled = [violation.kind for violation in run.violations() if violation.check == "scores"]
+    assert (doubled != []) == (repeated > 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=runs())
+def test_sessions_left_to_the_next_batch_are_where_they_belong(steps: list[Step]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processor, "DUE_VISITORS_MAX", 1)
+        run = play(Run(), [*steps, Step([], [], DAY, lost=False)], crashes=False)
+        assert [str(violation) for violation in run.violations()] == []
+
+
+def _decoded(run: Run, topic: str) -> list[Any]:
+    import json
+
+    return [json.loads(value) for _, value in run.topics[topic]]
