@@ -132,6 +132,7 @@ def start(verb: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
         "STREAM_APP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
         "STREAM_APP_REDIS_URL": settings.redis_url.get_secret_value(),
         "STREAM_APP_TOPIC_PREFIX": settings.topic_prefix,
+        "STREAM_APP_PROCESSING_GUARANTEE": settings.processing_guarantee,
     }
     with log.open("ab") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=Path(__file__).parents[1])

@@ -215,6 +215,9 @@ class Partition:
         if self._stopping.is_set():
             return False
         effects = await self._step(writer, batch, idle_ms=planned.idle_ms)
+        if effects is None:
+            # It was carried out whole: nothing is due any more, but the time that it let pass has passed.
+            self.processor.position.watermark.advance(planned.idle_ms)
         return effects is not None and effects.more_due
 
     async def _read_to(self, events_offset: int, labels_offset: int) -> Polled:

@@ -36,8 +36,9 @@ _POLL_MS: Final = 100
 #: A trainer that has not come round for this long is stuck: readiness says so.
 STUCK_S: Final = 30.0
 
-#: Pause before beginning again after Kafka failed or the election was lost.
+#: First and longest pause before beginning again after Kafka failed or the election was lost.
 _RETRY_S: Final = 1.0
+_RETRY_S_MAX: Final = 5.0
 
 _DECODER: Final = msgspec.json.Decoder(TypedExample)
 
@@ -78,8 +79,9 @@ class Trainer:
         election = TrainerElection(self._settings, self._clients, self._settings.model)
         pulse = asyncio.create_task(self._feel_pulse(), name="trainer-pulse")
         try:
+            pause = _RETRY_S
             while not self._stopping.is_set():
-                self._set_state("standby")
+                started = time.monotonic()
                 try:
                     if not await self._elected(election):
                         break
@@ -93,7 +95,8 @@ class Trainer:
                     # Back to the last good snapshot; the examples since then are not learned a second time.
                     self._poisoned = dict(self.learner.offsets)
                     self._observer.model_error(str(error))
-                await self._sleep(_RETRY_S)
+                pause = _RETRY_S if time.monotonic() - started > _RETRY_S_MAX else min(2 * pause, _RETRY_S_MAX)
+                await self._sleep(pause)
         finally:
             pulse.cancel()
             await asyncio.gather(pulse, return_exceptions=True)
@@ -118,6 +121,8 @@ class Trainer:
     async def _elected(self, election: TrainerElection) -> bool:
         if not election.started:
             await election.start()
+        if not election.elected.is_set():
+            self._set_state("standby")
         while not self._stopping.is_set():
             await election.touch()
             self.progress = time.monotonic()
@@ -239,5 +244,6 @@ class Trainer:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _set_state(self, name: str) -> None:
-        self.state = name
-        self._observer.trainer_state(name)
+        if name != self.state:
+            self.state = name
+            self._observer.trainer_state(name)

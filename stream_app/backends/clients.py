@@ -49,6 +49,10 @@ _RETRY_BACKOFF_MS: Final = 10
 #: writes that end's markers, which takes about 2 ms; the client would wait for 20.
 _NEXT_TRANSACTION_S: Final = 0.002
 
+#: Every way in which a client call fails: aiokafka's state checks are asserts, its time-outs plain ones, and uvloop says
+#: RuntimeError when a connection is reset under a write.
+FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError, RuntimeError)
+
 _T = TypeVar("_T")
 
 
@@ -68,7 +72,7 @@ class TransactionalProducer(AIOKafkaProducer):
         async def watched(*arguments: Any, **options: Any) -> Any:
             try:
                 return await send(*arguments, **options)  # type: ignore[no-untyped-call]
-            except (KafkaError, OSError, TimeoutError):
+            except FAILURES:
                 self.unanswered = True
                 raise
 
@@ -160,13 +164,10 @@ def heartbeat_ms(settings: Settings) -> int:
 
 
 async def kafka_call(what: str, call: Awaitable[_T]) -> _T:
-    """Await a client call; every way in which aiokafka fails becomes a LogError that says what was tried.
-
-    Its state checks are asserts and its time-outs are plain ones, so those count as failures too.
-    """
+    """Await a client call; every way in which it fails becomes a LogError that says what was tried."""
     try:
         return await call
-    except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+    except FAILURES as error:
         raise LogError(f"{what}: {error!r}") from error
 
 

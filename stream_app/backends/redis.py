@@ -29,6 +29,10 @@ KEYS_PER_CALL: Final = 5_000
 _RETRIES: Final = 1
 
 
+#: Every way in which a call fails: uvloop says RuntimeError when a connection is reset under a write.
+_FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError)
+
+
 def connect(url: str, *, timeout_ms: int) -> Redis:
     """A client with short time-outs: the library's own wait and retry for a minute, beyond any session time-out."""
     return Redis.from_url(
@@ -65,7 +69,7 @@ class RedisView:
                 stored, *values = await self._redis.mget([f"{tag}:position", *(f"{tag}:v:{v}" for v in chunk)])
                 position = decode_position(stored)
                 blobs.extend(value if isinstance(value, bytes) else None for value in values)
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise ViewError(f"reading {len(visitors)} states: {_said(error)}") from error
         return position, blobs
 
@@ -76,7 +80,7 @@ class RedisView:
         try:
             async for member, deadline in self._redis.zscan_iter(key, count=KEYS_PER_CALL):
                 found[member.decode()] = int(deadline)
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise ViewError(f"reading the deadlines: {_said(error)}") from error
         return found
 
@@ -98,7 +102,7 @@ class RedisView:
             arguments += ["" if deadline is None else deadline, visitor]
         try:
             answer = await self._run(keys, arguments)
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise ViewError(f"writing {len(states)} states: {_said(error)}") from error
         if answer == b"":
             return None
@@ -112,7 +116,7 @@ class RedisView:
             keys = [key async for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_CALL)]
             for start in range(0, len(keys), KEYS_PER_CALL):
                 await self._redis.unlink(*keys[start : start + KEYS_PER_CALL])
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise ViewError(f"clearing: {_said(error)}") from error
 
     async def close(self) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 
 from stream_app import topics
 from stream_app.backends.clients import (
+    FAILURES,
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
@@ -121,7 +122,7 @@ class SnapshotWriter:
                 await producer.commit_transaction()
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
-        except (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError) as error:
+        except (*FAILURES, IllegalOperation) as error:
             raise LogError(f"writing a snapshot: {error!r}") from error
 
     async def stop(self) -> None:

@@ -19,11 +19,12 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 from stream_app import topics
 from stream_app.backends.clients import (
+    FAILURES,
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
@@ -45,9 +46,6 @@ TRANSACTION_S_MAX: Final = 10.0
 #: Key and value of a dead letter: the topic takes 2 MiB (`topics.py`), and the reason in the headers and the batch
 #: around it need room. What is longer is cut: an events topic that takes more than the default 1 MiB was told to.
 DEAD_LETTER_BYTES_MAX: Final = 2_000_000
-
-#: Every way in which aiokafka says that something failed: its state checks are asserts, its time-outs plain ones.
-_FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
 class PartitionWriter(Protocol):
@@ -142,7 +140,7 @@ class AtLeastOnceWriter:
                 await all_acknowledged(await self._sender.outputs(producer, effects))
                 written = await self._sender.changelog(producer, effects)
                 acknowledged = await all_acknowledged([future for future, _ in written])
-        except _FAILURES as error:
+        except FAILURES as error:
             await self._shared.discard(producer)
             raise LogError(f"writing: {error!r}") from error
         except asyncio.CancelledError:
@@ -209,7 +207,7 @@ class ExactlyOnceWriter:
         except (ProducerFenced, InvalidProducerEpoch) as error:
             await self.close()
             raise FencedError(f"another owner writes to this partition: {error!r}") from error
-        except (*_FAILURES, IllegalOperation) as error:
+        except (*FAILURES, IllegalOperation) as error:
             await self.close()
             raise LogError(f"writing: {error!r}") from error
         except asyncio.CancelledError:
