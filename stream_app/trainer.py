@@ -14,13 +14,11 @@ import contextlib
 import time
 from typing import Final
 
-import msgspec
-
 from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.pulse import PULSE_S, KafkaPulse
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
-from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.learner import Learner, UnreadableExampleError, decode_example
 from stream_app.core.model import IntentModel, NonFiniteError
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import RefusedError, SnapshotReader, encode_snapshot
@@ -39,8 +37,6 @@ STUCK_S: Final = 30.0
 #: First and longest pause before beginning again after Kafka failed or the election was lost.
 _RETRY_S: Final = 1.0
 _RETRY_S_MAX: Final = 5.0
-
-_DECODER: Final = msgspec.json.Decoder(TypedExample)
 
 
 class Trainer:
@@ -164,9 +160,9 @@ class Trainer:
         before = learner.updates, learner.positives, learner.repeated
         for partition, record in found:
             try:
-                example = _DECODER.decode(record.value or b"")
+                example = decode_example(record.value)
                 learner.fold(partition, record.offset, example)
-            except (msgspec.DecodeError, msgspec.ValidationError, NonFiniteError) as error:
+            except (UnreadableExampleError, NonFiniteError) as error:
                 # A single bad example, ours or forged: it is left out, and said aloud.
                 learner.offsets[partition] = record.offset + 1
                 self._observer.model_error(f"{record.topic}-{partition} offset {record.offset}: {error}")

@@ -73,7 +73,7 @@ def decode_position(data: bytes | str | None) -> Position | None:
         return None
     try:
         position = _POSITION_DECODER.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         return None
     return position if position.version == POSITION_VERSION else None
 

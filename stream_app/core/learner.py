@@ -46,6 +46,21 @@ class TypedExample(Example, gc=False):
     features: FeatureValues  # type: ignore[valid-type]
 
 
+class UnreadableExampleError(ValueError):
+    """A record of the examples topic is no example: it is left out."""
+
+
+_DECODER: Final = msgspec.json.Decoder(TypedExample)
+
+
+def decode_example(value: bytes | None) -> TypedExample:
+    """The example in a record; UnreadableExampleError if there is none."""
+    try:
+        return _DECODER.decode(value or b"")
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableExampleError(str(error)) from None
+
+
 class Learner:
     """The fold. `hold_ms` is the common age at which positives are learned once warm; 0 learns them at once."""
 

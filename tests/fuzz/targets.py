@@ -1,0 +1,146 @@
+"""What is fuzzed: each target takes bytes from outside and checks what must hold whatever they are.
+
+A target raises only when a promise is broken: the documented errors of what it tries are part of the promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from producers.formats import FORMATS
+from stream_app.core import codec, state
+from stream_app.core.codec import DETAIL_LENGTH_MAX, REJECT_REASONS, Rejected
+from stream_app.core.effects import decode_position, encode_position
+from stream_app.core.events import EVENT_TIME_AHEAD_MS_MAX, EVENT_TIME_MS_MIN, CheckoutLabel, Event
+from stream_app.core.features import FEATURE_NAMES
+from stream_app.core.learner import UnreadableExampleError, decode_example
+from stream_app.core.model import NonFiniteError
+from stream_app.core.snapshots import Head, RefusedError, SnapshotReader, head_key, sign
+from tests.core.examples import SECRET, learner
+from tests.fuzz.hostile_partition import HostilePartition
+
+#: The broker's clock: 2023-11-14T22:13:20Z.
+NOW: Final = 1_700_000_000_000
+
+Target = Callable[[bytes], None]
+
+
+def check_rejected(rejected: Rejected) -> None:
+    assert rejected.reason in REJECT_REASONS
+    assert 0 < len(rejected.detail) <= DETAIL_LENGTH_MAX
+
+
+def check_event(event: Event | Rejected) -> None:
+    """An accepted event is within its bounds, and says the same after its own encoding."""
+    if isinstance(event, Rejected):
+        return check_rejected(event)
+    assert isinstance(event.event_time, int)
+    assert EVENT_TIME_MS_MIN <= event.event_time <= NOW + EVENT_TIME_AHEAD_MS_MAX
+    assert 1 <= len(event.event_id) <= 256
+    assert 1 <= len(event.visitor_id) <= 256
+    assert event.price is None or 0.0 <= event.price <= 1e9
+    assert event.quantity is None or 0.0 <= event.quantity <= 1e6
+    assert codec.decode_event(codec.encode(event), record_time_ms=NOW) == event
+    return None
+
+
+def event_target(data: bytes) -> None:
+    check_event(codec.decode_event(data, record_time_ms=NOW))
+
+
+def label_target(data: bytes) -> None:
+    label = codec.decode_label(data, record_time_ms=NOW)
+    if isinstance(label, Rejected):
+        check_rejected(label)
+        return
+    assert isinstance(label, CheckoutLabel)
+    assert isinstance(label.checkout_time, int)
+    assert codec.decode_label(codec.encode(label), record_time_ms=NOW) == label
+
+
+def position_target(data: bytes) -> None:
+    """Commit metadata and the view's position: ours, or None."""
+    position = decode_position(data)
+    if position is not None:
+        assert decode_position(encode_position(position)) == position
+
+
+def state_target(data: bytes) -> None:
+    """A blob from Redis or the changelog: a visitor that encodes again, or one of the two errors."""
+    for read in (state.decode, state.applied):
+        try:
+            read(data)
+        except (state.StateVersionError, state.DamagedStateError):
+            continue
+        if read is state.decode:
+            visitor = state.decode(data)
+            assert msgspec.msgpack.encode(state.decode(state.encode(visitor))) == msgspec.msgpack.encode(visitor)
+
+
+def example_target(data: bytes) -> None:
+    """An example: learned, or left out; the model stays finite."""
+    fold = learner()
+    try:
+        example = decode_example(data)
+        fold.fold(0, 0, example)
+    except (UnreadableExampleError, NonFiniteError):
+        return
+    x = np.zeros((1, len(FEATURE_NAMES)))
+    assert 0.0 < fold.model.score_many(x, [example.keys])[0] < 1.0
+
+
+def snapshot_target(data: bytes) -> None:
+    """A head and an entry with these bytes: refused without our signature, and with it unless taken over whole."""
+    for key in (head_key("newton"), b"prior/newton/item/i1", b"prior/newton/" + data[:20]):
+        assert _read_snapshot(key, data, None) == "unsigned"
+        found = _read_snapshot(key, data, sign(key, data, SECRET))
+        if isinstance(found, str):
+            assert found in ("damaged", "foreign_schema")
+        elif found is not None:
+            fold = learner()
+            with suppress(ValueError, KeyError, TypeError):
+                fold.restore(found.state)
+                continue
+            assert fold.updates == 0
+
+
+def _read_snapshot(key: bytes, data: bytes, signature: bytes | None) -> Head | str | None:
+    """The head in a record, None for an entry, or why it was refused."""
+    try:
+        found = SnapshotReader("newton", secret=SECRET).read(key, data, signature)
+    except RefusedError as refused:
+        return refused.reason
+    return found[0] if found is not None else None
+
+
+def rows_target(name: str) -> Target:
+    """A row of a file, behind a header that fits."""
+    columns = getattr(FORMATS[name], "columns", ())
+    parse = FORMATS[name].parser(",".join(columns).encode(), now_ms=NOW)
+
+    def target(data: bytes) -> None:
+        check_event(parse(data))
+
+    return target
+
+
+def partition_target(data: bytes) -> None:
+    """A whole partition, fed with a log that the bytes describe; see `HostilePartition`."""
+    HostilePartition().run(data)
+
+
+TARGETS: Final[dict[str, Target]] = {
+    "event": event_target,
+    "label": label_target,
+    "position": position_target,
+    "state": state_target,
+    "example": example_target,
+    "snapshot": snapshot_target,
+    **{name: rows_target(name) for name in FORMATS},
+    "partition": partition_target,
+}
