@@ -36,7 +36,7 @@ _LETTER_COMPARED: Final = 900_000
 #: Columns of the rows of scores, examples and closed sessions.
 SCORE_WATERMARK, SCORE_SERVED = 0, 1
 EXAMPLE_SERVED = 0
-CLOSED_KIND, CLOSED_PLACE, CLOSED_NEXT, CLOSED_LABELS, CLOSED_TOLD = range(5)
+CLOSED_KIND, CLOSED_PLACE, CLOSED_NEXT, CLOSED_LABELS, CLOSED_EVENTS = range(5)
 
 
 def event_key(visitor_id: str, event_id: str, event_type: str, event_time: int) -> int:
@@ -69,9 +69,14 @@ def example_digest(example: Example, key: bytes | None) -> int:
 
 
 def closed_key(closed: ClosedSession) -> int:
-    """Of a session by all that its events decide."""
+    """Of a session; an id may come back after its visitor's part numbers were forgotten."""
+    return hashed(closed.visitor_id, closed.session_id)
+
+
+def _events_say(closed: ClosedSession) -> int:
+    """What the events alone decide of a session, as a column."""
     plain = msgspec.structs.replace(closed, labelled_checkouts=0, position=(-1, -1), next_offset=-1, labels_offset=-1)
-    return hashed(records.encode(plain))
+    return hashed(records.encode(plain)) >> 1
 
 
 def closed_digest(closed: ClosedSession, key: bytes | None) -> int:
@@ -144,9 +149,8 @@ class Outputs:
         except _UNREADABLE:
             return False
         self.closed.add(
-            closed_key(r), closed_digest(r, key), offset, *r.position, r.next_offset, r.labels_offset,
-            r.labelled_checkouts,
-        )  # fmt: skip
+            closed_key(r), closed_digest(r, key), offset, *r.position, r.next_offset, r.labels_offset, _events_say(r)
+        )
         self._clock = None
         return True
 
@@ -174,13 +178,14 @@ class Outputs:
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """See `audit_fold.Evidence`. The first record counts; repetitions must say the same."""
-        rows = self.closed.find(closed_key(closed))
+        rows, columns = self.closed.find(closed_key(closed)), self.closed.columns
         if not rows:
             return None
-        row, columns = rows[0], self.closed.columns
+        events_say = _events_say(closed)
+        # A record that says something wrong of the session is still the best evidence of where it ended.
+        row = next((row for row in rows if columns[CLOSED_EVENTS][row] == events_say), rows[0])
         return msgspec.structs.replace(
             closed,
-            labelled_checkouts=columns[CLOSED_TOLD][row],
             position=(columns[CLOSED_KIND][row], columns[CLOSED_PLACE][row]),
             next_offset=columns[CLOSED_NEXT][row],
             labels_offset=columns[CLOSED_LABELS][row],
