@@ -210,11 +210,10 @@ class Observer:
             _line("restored", partition=partition, source=source, visitors=visitors, seconds=seconds, reason=reason)
         )
 
-    def behind(self, partition: int, *, queued: int, view: float, commit: float) -> None:
-        """A batch has reached Redis and, where it was the last, the commit; in seconds. `queued` ones still wait."""
+    def behind(self, partition: int, *, queued: int, view: float) -> None:
+        """A batch has reached Redis, in so many seconds. `queued` ones still wait."""
         self._view_queue.set(partition, queued)
         self._stages.of("view").observe(view)
-        self._stages.of("commit").observe(commit)
 
     def view_behind(self, partition: int, batches: int) -> None:
         """Scoring waits, because so many batches wait for Redis."""

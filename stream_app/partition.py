@@ -15,7 +15,8 @@ What a crash leaves after each step, and what mends it:
 |                   |                                 |                          |          | are known by the states  |
 | committed         | –                               | everything               | nothing  | the view is brought up   |
 | view written      | outputs, new states             | everything               | all      | left: as above           |
-| offsets committed | everything                      | –                        | all      | nothing to do            |
+| offsets committed | everything (with the next       | –                        | all      | nothing to do            |
+|                   | announcement, or in a pause)    |                          |          |                          |
 
 The trainer drops repeated examples by their position. For that the batch that is carried out again has to be the same
 one, also where labels and events meet and where the clock ended sessions: hence the announcement.
@@ -105,7 +106,7 @@ class Partition:
         #: the last position whose states the view has, and the last batch announced with its seq
         self._durable = Position()
         self._announced: tuple[int, Planned | None] = (0, None)
-        self._committing = asyncio.Lock()
+        self._committed_seq = 0
         self._idle_since = 0.0
         self._rebuild = False
         #: monotonic time since when Redis has been waited for; None while it answers
@@ -180,6 +181,7 @@ class Partition:
         self._behind = asyncio.Queue(WRITE_BEHIND_MAX)
         self._unwritten, self._ahead = {}, Polled((), (), False)
         self._durable, self._announced = taken.position, (_NOT_BEGUN, taken.planned)
+        self._committed_seq = taken.position.seq
         self._idle_since = self.now()
         return taken.planned
 
@@ -195,6 +197,8 @@ class Partition:
                 effects = await self._step(writer, polled, idle_ms=self._idle_ms(polled))
                 if not more_due:
                     self.failing_since = None
+                if effects is None:
+                    await self._commit()
                 more_due = effects is not None and effects.more_due
             await self._drain(writer)
         finally:
@@ -293,9 +297,10 @@ class Partition:
         plan = self.processor.plan(polled.events, polled.labels, idle_ms=idle_ms)
         if not (polled.events or polled.labels or plan.due):
             return None
+        planned = time.perf_counter()
         if announce and not self.log.atomic:
             await self._announce(plan, idle_ms)
-        planned = time.perf_counter()
+        announced = time.perf_counter()
         loaded = await self._load(plan) if plan.missing else {}
         ready = time.perf_counter()
         now_ms = int(self.now() * 1000)
@@ -309,7 +314,8 @@ class Partition:
         if idle_ms or polled.events:
             self._idle_since = self.now()
         stages = {
-            "load": ready - planned,
+            "announce": announced - planned,
+            "load": ready - announced,
             "fold": planned - started + applied - ready,
             "publish": published - applied,
         }
@@ -376,15 +382,18 @@ class Partition:
             position.watermark,
             idle_ms,
         )
-        async with self._committing:
-            self._announced = (position.seq + 1, planned)
-            await self.log.announce(self._durable, planned)
+        durable = self._durable
+        self._announced = (position.seq + 1, planned)
+        await self.log.announce(durable, planned)
+        self._committed_seq = durable.seq
 
     async def _commit(self) -> None:
-        """Commit the newest position that the view has, and with it the batch that was announced after it."""
-        async with self._committing:
-            seq, planned = self._announced
-            await self.log.commit(self._durable, planned if seq > self._durable.seq else None)
+        """Commit the newest position that the view has, if no announcement did: when there is a pause in the records."""
+        durable, (seq, planned) = self._durable, self._announced
+        if self.log.atomic or durable.seq == self._committed_seq:
+            return
+        await self.log.commit(durable, planned if seq > durable.seq else None)
+        self._committed_seq = durable.seq
 
     # ---- behind -----------------------------------------------------------------------------------------------------
 
@@ -403,8 +412,7 @@ class Partition:
         self._behind.put_nowait(effects)
 
     async def _write_behind(self) -> None:
-        """Bring Redis up, then commit, batch after batch in order."""
-        uncommitted = 0
+        """Bring Redis up, batch after batch in order."""
         while True:
             effects = await self._behind.get()
             position = effects.position
@@ -422,23 +430,11 @@ class Partition:
                 raise FencedError(f"the view has seq {stored.seq}, this worker wanted to write {position.seq}")
             if stored is not None:
                 raise ViewLostError(f"got seq {stored.seq}, expected {position.seq - 1}")
-            written = time.perf_counter()
             self._durable = position
             for visitor in effects.states:
                 if self._unwritten[visitor][0] == position.seq:
                     del self._unwritten[visitor]
-            uncommitted += 1
-            # Batches that queue up need one commit, the last says it all; but a queue that is never empty must not put
-            # it off for ever.
-            if self._behind.empty() or uncommitted >= WRITE_BEHIND_MAX:
-                await self._commit()
-                uncommitted = 0
-            self.observer.behind(
-                self.partition,
-                queued=self._behind.qsize(),
-                view=written - started,
-                commit=time.perf_counter() - written,
-            )
+            self.observer.behind(self.partition, queued=self._behind.qsize(), view=time.perf_counter() - started)
             self._behind.task_done()
 
     async def _retry_view(self, call: Callable[[], Awaitable[_T]]) -> _T:
@@ -483,6 +479,7 @@ class Partition:
         joined.cancel()
         if writer.done():
             writer.result()
+        await self._commit()
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app import admin, topics
 from stream_app.backends.clients import KafkaClients, heartbeat_ms, kafka_call, start_client, stop_quietly
+from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.ports import LogError, UnusableError
 from stream_app.backends.pulse import KafkaPulse
@@ -74,6 +75,7 @@ class Worker(ConsumerRebalanceListener):
         self._clients = KafkaClients(settings)
         self.follower = ModelFollower(settings, observer, self._clients)
         self._consumer: AIOKafkaConsumer | None = None
+        self._commits: GroupCommits | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
@@ -199,10 +201,10 @@ class Worker(ConsumerRebalanceListener):
         self._tasks[number] = asyncio.create_task(partition.run(), name=f"partition-{number}")
 
     def _writer(self, number: int) -> PartitionWriter:
-        assert self._consumer is not None
+        assert self._commits is not None
         if self._settings.processing_guarantee == "exactly_once":
             return ExactlyOnceWriter(self._settings, number, clients=self._clients)
-        return AtLeastOnceWriter(self._settings, number, consumer=self._consumer, producer=self._producer)
+        return AtLeastOnceWriter(self._settings, number, commits=self._commits, producer=self._producer)
 
     def _told(self, effects: Effects, partition: int) -> None:
         for listener in self._listeners:
@@ -259,7 +261,7 @@ class Worker(ConsumerRebalanceListener):
             settings.group_id, client_id=f"{settings.group_id}-worker", fetch_wait_ms=_FETCH_WAIT_MS
         )
         consumer.subscribe(sorted(self._topics()), listener=self)
-        self._consumer = consumer
+        self._consumer, self._commits = consumer, GroupCommits(consumer)
         await start_client("joining the group", consumer)
 
     async def _until_stopped(self, following: asyncio.Task[None]) -> None:

@@ -156,7 +156,7 @@ def test_waiting_for_redis_is_one_line_a_minute_however_often_it_is_looked_at(
         seen.observer.view_behind(2, 16)
     assert len(caplog.records) == 1
     assert seen.value("intent_view_waits_total", partition="2") == 500
-    seen.observer.behind(2, queued=15, view=0.4, commit=0.001)
+    seen.observer.behind(2, queued=15, view=0.4)
     assert seen.value("intent_view_queue_batches", partition="2") == 15
     assert seen.value("intent_stage_seconds_sum", stage="view") == 0.4
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
@@ -28,10 +28,10 @@ from stream_app.backends.clients import (
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
-    kafka_call,
     start_client,
     stop_quietly,
 )
+from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, encode_position
 from stream_app.settings import Settings
@@ -113,11 +113,9 @@ class AtLeastOnceWriter:
 
     atomic = False
 
-    def __init__(
-        self, settings: Settings, partition: int, *, consumer: AIOKafkaConsumer, producer: SharedProducer
-    ) -> None:
+    def __init__(self, settings: Settings, partition: int, *, commits: GroupCommits, producer: SharedProducer) -> None:
         self._sender = _Sender(settings, partition)
-        self._consumer, self._shared = consumer, producer
+        self._commits, self._shared = commits, producer
         #: the changelog's next offset if nobody else writes to it; −1 not known
         self._changelog_next = -1
         self._intruder = ""
@@ -159,7 +157,7 @@ class AtLeastOnceWriter:
 
     async def commit(self, position: Position) -> None:
         """See `PartitionWriter`."""
-        await kafka_call("committing", self._consumer.commit(self._sender.offsets(position)))
+        await self._commits.commit(self._sender.offsets(position))
 
     async def close(self) -> None:
         """Nothing to do: the producer is the worker's."""

@@ -18,6 +18,7 @@ from stream_app import topics
 from stream_app.admin import create_topics, topic_facts
 from stream_app.backends.child_process import free_port
 from stream_app.backends.clients import KafkaClients
+from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryBroker, MemoryLog
 from stream_app.backends.ports import Committed, FencedError, LogError, PartitionLog, Polled, UnusableError
@@ -104,7 +105,7 @@ class Kafka:
         else:
             producer = SharedProducer(self.clients, client_id="test")
             self._stack.push_async_callback(producer.close)
-            writer = AtLeastOnceWriter(self.settings, P, consumer=consumer, producer=producer)
+            writer = AtLeastOnceWriter(self.settings, P, commits=GroupCommits(consumer), producer=producer)
         self._stack.push_async_callback(writer.close)
         return KafkaPartitionLog(
             self.settings,
