@@ -142,7 +142,6 @@ def create_app(
 
 def run(deployment: Deployment) -> int:
     """Run until SIGTERM or Ctrl-C; the exit code: 0 when asked to stop, 1 after a crash."""
-    use_uvloop()
     faust_worker = create_faust_worker(deployment, asyncio.new_event_loop())
     try:
         faust_worker.execute_from_commandline()
@@ -168,15 +167,6 @@ def create_faust_worker(deployment: Deployment, loop: asyncio.AbstractEventLoop)
     # Faust turns the terminal's cursor on and off, even into a pipe: our standard output is for facts.
     faust_worker.spinner = None
     return faust_worker
-
-
-def use_uvloop() -> None:
-    """The faster event loop, where there is one."""
-    try:
-        import uvloop
-    except ImportError:
-        return
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 def tune_garbage_collector() -> None:

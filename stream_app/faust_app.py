@@ -27,8 +27,6 @@ def __getattr__(name: str) -> Any:
         require_model(settings)
     except click.ClickException as refused:
         _end(refused)
-    # Before Faust makes its event loop, which it does when the command starts.
-    bootstrap.use_uvloop()
     deployment = bootstrap.create_app(settings, worker=True, trainer=True)
     app = deployment.app
 

@@ -81,8 +81,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "an event was scored: from the broker's timestamp of its record to the acknowledgement of its score",
                 _LATENCY_BUCKETS),
             MetricSpec("intent_stage_seconds", "histogram", ("stage",), "seconds",
-                "a batch passed a stage: `announce` it, `load` states, `fold` and score, `publish`; behind it `view` (Redis)",
-                _STAGE_BUCKETS),
+                "a batch passed a stage: `announce` it, `load` states, `fold` and score, `publish`; behind it `view`"
+                " (Redis)", _STAGE_BUCKETS),
             MetricSpec("intent_batch_records", "histogram", (), "records", "a batch was published", _BATCH_BUCKETS),
         ),
     ),

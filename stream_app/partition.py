@@ -388,7 +388,7 @@ class Partition:
         self._committed_seq = durable.seq
 
     async def _commit(self) -> None:
-        """Commit the newest position that the view has, if no announcement did: when there is a pause in the records."""
+        """Commit the newest position that the view has, if no announcement did: in a pause of the records."""
         durable, (seq, planned) = self._durable, self._announced
         if self.log.atomic or durable.seq == self._committed_seq:
             return

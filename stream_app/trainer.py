@@ -87,6 +87,8 @@ class Trainer:
                     self._observer.kafka_error("trainer", error, again=bool(self._pulse.problem))
                 except FencedError as error:
                     self._observer.fenced(-1, str(error))
+                    # We may have lost the election without having heard of it: the group is to decide anew.
+                    await election.stop()
                 except NonFiniteError as error:
                     # Back to the last good snapshot; the examples since then are not learned a second time.
                     self._poisoned = dict(self.learner.offsets)

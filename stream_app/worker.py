@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app import admin, topics
-from stream_app.backends.clients import KafkaClients, heartbeat_ms, kafka_call, start_client, stop_quietly
+from stream_app.backends.clients import KafkaClients, ended, heartbeat_ms, kafka_call, start_client, stop_quietly
 from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.ports import LogError, UnusableError
@@ -274,6 +274,8 @@ class Worker(ConsumerRebalanceListener):
             for number, task in list(self._tasks.items()):
                 if task.done() and task.exception() is not None:
                     raise RuntimeError(f"partition {number} crashed") from task.exception()
+            if reason := ended(self._consumer):
+                raise RuntimeError(f"the Kafka client's {reason}")
             await self._pulse.check(self._consumer, TopicPartition(self._settings.topic(topics.EVENTS), 0))
             # A consumer that is never polled is taken for stuck; while every partition restores, this is the poll.
             idle = [place for place in self._consumer.assignment() if place in self._consumer.paused()]

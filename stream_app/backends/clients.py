@@ -29,6 +29,9 @@ REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
 #: leader election.
 REQUEST_TIMEOUT_MS: Final = 15_000
 
+#: By how much a member's requests may take longer than a session: one of them waits for the group to come together.
+_MEMBER_MARGIN_MS: Final = 5_000
+
 #: Requests of a transactional producer: longer than anything waits for a transaction, so that the client never sends
 #: its end a second time while the first may still be on its way (KAFKA-17754).
 TRANSACTION_REQUEST_TIMEOUT_MS: Final = 30_000
@@ -49,8 +52,8 @@ _RETRY_BACKOFF_MS: Final = 10
 #: writes that end's markers, which takes about 2 ms; the client would wait for 20.
 _NEXT_TRANSACTION_S: Final = 0.002
 
-#: Every way in which a client call fails: aiokafka's state checks are asserts, its time-outs plain ones, and uvloop says
-#: RuntimeError when a connection is reset under a write.
+#: Every way in which a client call fails: aiokafka's state checks are asserts, its time-outs plain ones, and asyncio
+#: says RuntimeError when a connection is closed under a write.
 FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError, RuntimeError)
 
 _T = TypeVar("_T")
@@ -87,7 +90,9 @@ class KafkaClients:
 
     def admin(self) -> AIOKafkaAdminClient:
         """For what is committed and what topics there are."""
-        return AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka_bootstrap)
+        return AIOKafkaAdminClient(
+            bootstrap_servers=self._settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
 
     def reader(self, *, fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
         """Without a group, for partitions that the caller assigns: committed records only, from the first kept.
@@ -102,6 +107,7 @@ class KafkaClients:
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=fetch_wait_ms,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
 
     def member(self, group_id: str, *, client_id: str, fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
@@ -124,6 +130,7 @@ class KafkaClients:
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=heartbeat_ms(settings),
             max_poll_interval_ms=max(60_000, 3 * settings.session_timeout_ms),
+            request_timeout_ms=settings.session_timeout_ms + _MEMBER_MARGIN_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=fetch_wait_ms,
         )
@@ -161,6 +168,19 @@ class KafkaClients:
 def heartbeat_ms(settings: Settings) -> int:
     """How often a member tells that it is alive: four may be lost before the session is."""
     return max(100, settings.session_timeout_ms // 5)
+
+
+def ended(consumer: AIOKafkaConsumer) -> str:
+    """Why a consumer reads nothing any more although nobody stopped it; empty while it lives.
+
+    Its parts are tasks. One that meets an error it does not know ends with a log line; `getmany` then gives nothing,
+    for ever, as at the end of a log. aiokafka does not tell, so its own fields are asked; a test holds their names.
+    """
+    for part, name in (("_fetcher", "_fetch_task"), ("_coordinator", "_coordination_task")):
+        task: asyncio.Future[Any] | None = getattr(getattr(consumer, part, None), name, None)
+        if task is not None and task.done():
+            return f"{name} ended: {None if task.cancelled() else task.exception()!r}"
+    return ""
 
 
 async def kafka_call(what: str, call: Awaitable[_T]) -> _T:

@@ -1,7 +1,7 @@
 """Offset commits of all of a worker's partitions, in as few requests as possible.
 
-aiokafka sends one commit after another, and with `at_least_once` every batch waits for one. Those that come while one is
-under way go together in the next: a batch waits for two round trips at the most, however many partitions there are.
+aiokafka sends one commit after another, and with `at_least_once` every batch waits for one. Those that come while one
+is under way go together in the next: a batch waits for two round trips at the most, however many partitions there are.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ KEYS_PER_CALL: Final = 5_000
 _RETRIES: Final = 1
 
 
-#: Every way in which a call fails: uvloop says RuntimeError when a connection is reset under a write.
+#: Every way in which a call fails: asyncio says RuntimeError when a connection is closed under a write.
 _FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError)
 
 

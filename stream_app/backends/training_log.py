@@ -20,6 +20,7 @@ from stream_app.backends.clients import (
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
+    ended,
     kafka_call,
     start_client,
     stop_quietly,
@@ -71,6 +72,7 @@ class SnapshotTail:
     async def poll(self, *, timeout_ms: int) -> list[tuple[bytes | None, bytes | None, bytes | None]]:
         """New records as key, value, signature."""
         assert self._consumer is not None
+        _refuse_ended(self._consumer)
         found = await kafka_call("following the snapshots", self._consumer.getmany(timeout_ms=timeout_ms))
         return [
             (record.key, record.value, signature_of(record.headers)) for records in found.values() for record in records
@@ -157,6 +159,7 @@ class ExampleLog:
     async def poll(self, *, timeout_ms: int, records_max: int) -> list[tuple[int, Record]]:
         """New records as (partition, record), in offset order within each partition."""
         assert self._consumer is not None
+        _refuse_ended(self._consumer)
         found = await kafka_call(
             "reading the examples", self._consumer.getmany(timeout_ms=timeout_ms, max_records=records_max)
         )
@@ -189,6 +192,9 @@ class TrainerElection(ConsumerRebalanceListener):
     async def touch(self) -> None:
         """Say that we are alive: a consumer that is never polled is taken for stuck and leaves its group."""
         assert self._consumer is not None
+        if reason := ended(self._consumer):
+            await self.stop()
+            raise LogError(f"the client's {reason}")
         await kafka_call("standing for trainer", self._consumer.getmany(timeout_ms=0))
 
     async def start(self) -> None:
@@ -219,5 +225,11 @@ class TrainerElection(ConsumerRebalanceListener):
     async def stop(self) -> None:
         """Leave, so that another is elected at once."""
         consumer, self._consumer = self._consumer, None
+        self.elected.clear()
         if consumer is not None:
             await stop_quietly(consumer)
+
+
+def _refuse_ended(consumer: AIOKafkaConsumer) -> None:
+    if reason := ended(consumer):
+        raise LogError(f"the client's {reason}")

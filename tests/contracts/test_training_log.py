@@ -331,3 +331,25 @@ async def test_a_second_start_after_a_failed_one_works(settings: Settings, stack
             await election.touch()
             await asyncio.sleep(0.05)
     assert isinstance(election._consumer, AIOKafkaConsumer)
+
+
+async def test_a_client_whose_reader_ended_is_noticed(settings: Settings, stack: AsyncExitStack) -> None:
+    # It would give nothing for ever: the end of a log looks the same. The names are aiokafka's own.
+    clients = KafkaClients(settings)
+    examples, election = ExampleLog(settings, clients), TrainerElection(settings, clients, "newton")
+    stack.push_async_callback(examples.stop)
+    stack.push_async_callback(election.stop)
+    await examples.start({})
+    await election.start()
+    await examples.poll(timeout_ms=0, records_max=1)
+    await election.touch()
+    assert examples._consumer is not None
+    examples._consumer._fetcher._fetch_task.cancel()
+    assert election._consumer is not None
+    election._consumer._coordinator._coordination_task.cancel()
+    await asyncio.sleep(0.05)
+    with pytest.raises(LogError, match="_fetch_task ended"):
+        await examples.poll(timeout_ms=0, records_max=1)
+    with pytest.raises(LogError, match="_coordination_task ended"):
+        await election.touch()
+    assert not election.started
