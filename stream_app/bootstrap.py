@@ -128,10 +128,12 @@ def create_app(
         deployment.trainer = built = Trainer(settings, observer)
         services.append(Supervised("trainer", built.run, built.stop))
         health.register("trainer", ready=built.ready)
+        observer.readiness("trainer", built.ready)
     if worker:
         deployment.worker = scorer = Worker(settings, observer)
         services.append(Supervised("worker", scorer.run, scorer.stop))
         health.register("worker", ready=scorer.ready, alive=scorer.alive)
+        observer.readiness("worker", scorer.ready)
     if web:
         deployment.web = WebServer(settings, registry, health)
         services.append(deployment.web)

@@ -83,6 +83,7 @@ class Observer:
         self._view_waits = _Counters(metrics.counter("intent_view_waits_total"))
         self._views_lost = metrics.counter("intent_views_lost_total")
         # failures
+        self._ready = metrics.gauge("intent_ready")
         self._redis_errors = _Counters(metrics.counter("intent_redis_errors_total"))
         self._kafka_errors = _Counters(metrics.counter("intent_kafka_errors_total"))
         self._fenced = metrics.counter("intent_fenced_total")
@@ -346,6 +347,10 @@ class Observer:
         self._lines.error("model_error", lambda: _line("model_error", detail=detail))
 
     # ---- both -------------------------------------------------------------------------------------------------------
+
+    def readiness(self, component: str, ready: Callable[[], tuple[bool, str]]) -> None:
+        """Ask a component at every scrape whether it is ready."""
+        self._ready.labels(component).set_function(lambda: float(ready()[0]))
 
     def _failed(self, event: str, op: str, error: Exception) -> None:
         self._lines.warning(

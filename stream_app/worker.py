@@ -22,7 +22,7 @@ from stream_app import admin, topics
 from stream_app.backends.clients import KafkaClients, ended, heartbeat_ms, kafka_call, start_client, stop_quietly
 from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
-from stream_app.backends.ports import LogError, UnusableError
+from stream_app.backends.ports import LogError, UnusableError, ViewError
 from stream_app.backends.pulse import KafkaPulse
 from stream_app.backends.redis import RedisView, connect
 from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter, PartitionWriter, SharedProducer
@@ -248,6 +248,9 @@ class Worker(ConsumerRebalanceListener):
             prefix=f"{settings.topic_prefix}{settings.group_id}",
             ttl_ms=settings.history_ttl_ms + settings.session_gap_ms,
         )
+        # A Redis that is away is waited for later, by each partition.
+        with contextlib.suppress(ViewError):
+            await self._view.refuse_eviction()
         # Scores before the model is known would be cold ones for no reason.
         waiting = [asyncio.create_task(event.wait()) for event in (self.follower.caught_up, self._stopping)]
         await asyncio.wait(waiting, timeout=STUCK_S, return_when=asyncio.FIRST_COMPLETED)

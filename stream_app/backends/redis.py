@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from stream_app.backends.ports import ViewError
+from stream_app.backends.ports import UnusableError, ViewError
 from stream_app.core.effects import Position, decode_position, encode_position
 
 #: Keys of one MGET or one script call: bounds how long Redis, which runs one command at a time, is held.
@@ -58,6 +58,26 @@ class RedisView:
         self._ttl_ms = ttl_ms
         self._script = resources.files("stream_app.backends").joinpath("lua/write_view.lua").read_text()
         self._sha = ""
+
+    async def refuse_eviction(self) -> None:
+        """Make sure that Redis drops no state to make room: a visitor's history would be gone, and nobody told.
+
+        Raises
+        ------
+        UnusableError
+            If its policy is another than `noeviction`.
+        ViewError
+            If it does not answer.
+        """
+        try:
+            policy = (await self._redis.info("memory")).get("maxmemory_policy", "noeviction")
+        except _FAILURES as error:
+            raise ViewError(f"asking for the eviction policy: {_said(error)}") from error
+        if policy != "noeviction":
+            raise UnusableError(
+                f"got a Redis with maxmemory-policy {policy}, expected noeviction: it would drop states to make room, "
+                "and a visitor would look new; run `redis-cli config set maxmemory-policy noeviction`"
+            )
 
     async def load(self, partition: int, visitors: Sequence[str]) -> tuple[Position | None, list[bytes | None]]:
         """See `ports.View`."""

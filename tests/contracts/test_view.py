@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from stream_app.backends.child_process import free_port
 from stream_app.backends.memory import MemoryView
-from stream_app.backends.ports import View, ViewError
+from stream_app.backends.ports import UnusableError, View, ViewError
 from stream_app.backends.redis import KEYS_PER_CALL, RedisView, connect, hash_tag
 from stream_app.core.effects import Position
 from stream_app.core.watermark import Watermark
@@ -256,3 +256,13 @@ async def test_clearing_takes_few_calls(stored: Stored) -> None:
 async def _calls(client: Redis) -> int:
     stats = await client.info("commandstats")
     return sum(int(stat["calls"]) for name, stat in stats.items() if name in ("cmdstat_unlink", "cmdstat_del"))
+
+
+async def test_a_server_that_drops_keys_to_make_room_is_refused(stored: Stored) -> None:
+    await stored.refuse_eviction()
+    await stored.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(UnusableError, match="got a Redis with maxmemory-policy allkeys-lru, expected noeviction"):
+            await stored.refuse_eviction()
+    finally:
+        await stored.client.config_set("maxmemory-policy", "noeviction")
