@@ -114,8 +114,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
         "Failures",
         (
             MetricSpec("intent_ready", "gauge", ("component",), "0 or 1",
-                "at each scrape: whether the `worker` or `trainer` is ready, as /readyz says; alert when it is 0, or when"
-                " the scrape itself fails"),
+                "at each scrape: whether the `worker` or `trainer` is ready, as /readyz says; alert when it is 0, or"
+                " when the scrape itself fails"),
             MetricSpec("intent_redis_errors_total", "counter", ("op",), "errors",
                 "a call to Redis failed; it is tried again until it works"),
             MetricSpec("intent_kafka_errors_total", "counter", ("op",), "errors",
