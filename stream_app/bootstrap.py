@@ -109,7 +109,12 @@ def create_app(
     web: bool = True,
     extra_services: Sequence[Callable[[Deployment], Service]] = (),
 ) -> Deployment:
-    """Build a process that scores, trains, or both. `extra_services` are built last, with the rest at hand."""
+    """Build a process that scores, trains, or both. `extra_services` are built last, with the rest at hand.
+
+    Raises RuntimeError under `python -O`.
+    """
+    if not __debug__:
+        raise RuntimeError("python -O takes away checks that the Kafka client relies on: start without it")
     registry = CollectorRegistry()
     observer = Observer(registry)
     health = Health()

@@ -131,11 +131,15 @@ class RedisView:
     async def clear(self, partition: int) -> None:
         """See `ports.View`."""
         # glob characters in a prefix or group id would match too much; settings allow none of them
-        pattern = f"{hash_tag(self._prefix, partition)}:*"
+        tag = hash_tag(self._prefix, partition)
+        position = f"{tag}:position"
         try:
-            keys = [key async for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_CALL)]
+            # The position goes with every part, seen or not: a call that arrives late, when another owner has written
+            # the view anew, must not leave one that claims what is gone.
+            await self._redis.unlink(position)
+            keys = [key async for key in self._redis.scan_iter(match=f"{tag}:*", count=KEYS_PER_CALL)]
             for start in range(0, len(keys), KEYS_PER_CALL):
-                await self._redis.unlink(*keys[start : start + KEYS_PER_CALL])
+                await self._redis.unlink(position, *keys[start : start + KEYS_PER_CALL])
         except _FAILURES as error:
             raise ViewError(f"clearing: {_said(error)}") from error
 

@@ -266,3 +266,19 @@ async def test_a_server_that_drops_keys_to_make_room_is_refused(stored: Stored) 
             await stored.refuse_eviction()
     finally:
         await stored.client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_what_a_late_clearing_takes_away_is_missed_by_the_next_write(stored: Stored) -> None:
+    # Its scan was before another owner wrote the view anew, its deletion comes after that.
+    await stored.write(P, expected_seq=0, position=at(1), states={"a": b"1"}, deadlines={"a": 5})
+    scan = stored.client.scan_iter
+
+    async def slow_scan(**options: object) -> object:
+        found = [key async for key in scan(**options)]  # type: ignore[arg-type]
+        await stored.write(P, expected_seq=0, position=at(7), states={"a": b"2"}, deadlines={"a": 6})
+        for key in found:
+            yield key
+
+    stored.client.scan_iter = slow_scan  # type: ignore[method-assign,assignment]
+    await stored.clear(P)
+    assert await stored.write(P, expected_seq=7, position=at(8), states={}, deadlines={}) == Position(seq=-1)
