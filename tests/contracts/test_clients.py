@@ -22,6 +22,7 @@ async def test_a_transactional_producer_waits_shortly_and_watches_its_requests()
     assert sender.BACKOFF_OVERRIDE == 0.002
     assert not producer.unanswered
     assert producer.client.send.__name__ == "watched"
+    await producer.stop()
 
 
 def test_nothing_starts_without_the_asserts_that_the_client_checks_its_state_with() -> None:
