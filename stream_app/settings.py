@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tomllib
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -91,9 +92,9 @@ class Settings(BaseSettings):
     worker_id: str = _field(
         "",
         unit="text",
-        pattern=r"^[A-Za-z0-9._-]{0,128}$",
-        reason="a name that this worker alone has and keeps: started again within session_timeout_ms, it has its "
-        "partitions back at once; empty: its partitions wait for the time-out, or go to another worker",
+        pattern=r"^([A-Za-z0-9._-]|\{hostname\}){0,128}$",
+        reason="a name that this process alone has and keeps, `{hostname}` stands for the host's: started again within "
+        "session_timeout_ms, it has its partitions back at once; empty: they wait for that, or go to another worker",
     )
     check_crcs: bool = _field(
         True,
@@ -239,6 +240,11 @@ class Settings(BaseSettings):
         if not all(_ADDRESS.fullmatch(part.strip()) for part in addresses.split(",")):
             raise ValueError("expected host:port, several separated by commas")
         return addresses
+
+    @field_validator("worker_id")
+    @classmethod
+    def _own_host(cls, worker_id: str) -> str:
+        return worker_id.replace("{hostname}", socket.gethostname())
 
     @field_validator("redis_url")
     @classmethod

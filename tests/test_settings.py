@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,12 @@ def test_the_development_key_is_said_to_be_one() -> None:
 
 def _by_name(**sources: Any) -> dict[str, Explained]:
     return {line.name: line for line in explain(**sources)}
+
+
+def test_a_workers_name_may_be_its_hosts() -> None:
+    host = socket.gethostname()
+    assert load(flags={"worker_id": "{hostname}"}).worker_id == host
+    assert load(flags={"worker_id": "shop-{hostname}.1"}).worker_id == f"shop-{host}.1"
+    assert load().worker_id == ""
+    with pytest.raises(SettingsError, match=r"setting worker_id .* got '\{pid\}'"):
+        load(flags={"worker_id": "{pid}"})
