@@ -172,13 +172,26 @@ class _Audit:
         reached: int | None = None
         if foldable:
             await self._read_inputs(trial, partition)
-            self._report.checks += trial.finish()
+            found = trial.finish()
+            await self._quote(found, partition)
+            self._report.checks += found
             reached = trial.reached.newest
             states.compare(trial.fold, ahead=trial.ahead)
         self._report.events += trial.events
         self._report.labels += trial.labels
         await self._read_view(states, partition, position, reached)
         self._report.checks += states.finish()
+
+    async def _quote(self, checks: list[Check], partition: int) -> None:
+        """Read the records that violations speak of once more: while comparing, only their digests are remembered."""
+        outputs = {self._settings.topic(name) for name in _OUTPUTS.values()}
+        for check in checks:
+            places = {(v.topic, v.offset) for v in check.spelled if v.offset >= 0 and v.topic in outputs}
+            read: dict[tuple[str, int], bytes] = {}
+            for topic, offset in places:
+                async for record in self._kafka.records(topic, partition, Span(offset, offset + 1)):
+                    read[topic, offset] = record.value or b""
+            check.quote_records(read)
 
     def _is_foldable(self, partition: int) -> bool:
         """Whether the input is there from its first record; without it nothing can be derived from it."""

@@ -54,6 +54,10 @@ class Evidence(Protocol):
         """The watermarks that scores of this event tell, empty without one."""
         ...
 
+    def passed_by(self, offset: int) -> int:
+        """The latest deadline of a session that the event at this offset has ended, −1 without one."""
+        ...
+
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """What was written of this session's end; `closed` lacks only where it ended and what labels told of it."""
         ...
@@ -70,6 +74,10 @@ class NoEvidence:
     def watermarks_after(self, event: Event) -> Sequence[int]:
         """None known."""
         return ()
+
+    def passed_by(self, offset: int) -> int:
+        """None known."""
+        return -1
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """None known: every label counts."""
@@ -192,7 +200,9 @@ class PartitionFold:
         visitor = self._visitor(event.visitor_id)
         fingerprint = crc32(f"{event.event_id}\0{event.event_type}\0{event.event_time}\0{event.item_id}".encode())
         repeated = fingerprint in visitor.recent
-        if not repeated:
+        if repeated:
+            self._believe_ends(event, record)
+        else:
             self._believe_scores(event, record.timestamp)
         before = self._watermark_time()
         self._observe(self.watermark, event, record.timestamp)
@@ -265,12 +275,25 @@ class PartitionFold:
         told = self.evidence.watermarks_after(event)
         if not told:
             return
-        trial = self.watermark.copy()
-        self._observe(trial, event, received)
-        mine = trial.time(grace_ms=self.rules.grace_ms)
+        mine = self._reached_with(event, received)
         beyond = [watermark for watermark in told if watermark > mine]
         if beyond and mine not in told:
             self._move_on(min(beyond) + self.rules.grace_ms)
+
+    def _believe_ends(self, event: Event, record: Record) -> None:
+        """The same for an event without a score: sessions that it has ended show how far time had come."""
+        deadline = self.evidence.passed_by(record.offset)
+        if deadline > self._reached_with(event, record.timestamp):
+            # That the clock moved at all may have been enough for the event itself to be believed.
+            self._move_on(self.watermark.newest + 1)
+        if deadline > self._reached_with(event, record.timestamp):
+            self._move_on(deadline + self.rules.grace_ms)
+
+    def _reached_with(self, event: Event, received: int) -> int:
+        """The watermark's time if the event were observed now."""
+        trial = self.watermark.copy()
+        self._observe(trial, event, received)
+        return trial.time(grace_ms=self.rules.grace_ms)
 
     def _move_on(self, newest: int) -> None:
         """Let the clock move event time on to `newest`, as far as it is not there."""

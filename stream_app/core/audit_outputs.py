@@ -9,7 +9,7 @@ import msgspec
 
 from stream_app.core import records
 from stream_app.core.audit_rows import Rows, hashed
-from stream_app.core.batch import BY_CLOCK
+from stream_app.core.batch import BY_CLOCK, BY_EVENT
 from stream_app.core.events import Event
 from stream_app.core.learner import TypedExample
 from stream_app.core.records import ClosedSession, Example, ScoreRecord
@@ -36,7 +36,7 @@ _LETTER_COMPARED: Final = 900_000
 #: Columns of the rows of scores, examples and closed sessions.
 SCORE_WATERMARK, SCORE_SERVED = 0, 1
 EXAMPLE_SERVED = 0
-CLOSED_KIND, CLOSED_PLACE, CLOSED_NEXT, CLOSED_LABELS, CLOSED_EVENTS = range(5)
+CLOSED_KIND, CLOSED_PLACE, CLOSED_NEXT, CLOSED_LABELS, CLOSED_EVENTS, CLOSED_DEADLINE = range(6)
 
 
 def event_key(visitor_id: str, event_id: str, event_type: str, event_time: int) -> int:
@@ -97,13 +97,15 @@ def letter_digest(reason: str, key: bytes | None, value: bytes | None) -> int:
 class Outputs:
     """Feed every record of the partition, in offset order; False for one that cannot be read. Then ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gap_ms: int) -> None:
+        self._gap_ms = gap_ms
         self.features = Rows()
         self.scores = Rows(2)
         self.examples = Rows(1)
-        self.closed = Rows(5)
+        self.closed = Rows(6)
         self.letters = Rows()
         self._clock: list[tuple[int, int]] | None = None
+        self._passed: dict[int, int] | None = None
 
     # ---- in ---------------------------------------------------------------------------------------------------------
 
@@ -149,9 +151,10 @@ class Outputs:
         except _UNREADABLE:
             return False
         self.closed.add(
-            closed_key(r), closed_digest(r, key), offset, *r.position, r.next_offset, r.labels_offset, _events_say(r)
-        )
-        self._clock = None
+            closed_key(r), closed_digest(r, key), offset, *r.position, r.next_offset, r.labels_offset, _events_say(r),
+            r.end + self._gap_ms if r.reason == "gap" else -1,
+        )  # fmt: skip
+        self._clock = self._passed = None
         return True
 
     def dead_letter(self, offset: int, *, source: tuple[str, int], digest: int) -> None:
@@ -175,6 +178,16 @@ class Outputs:
         key = event_key(event.visitor_id, event.event_id, event.event_type, event.event_time)
         column = self.scores.columns[SCORE_WATERMARK]
         return [column[row] for row in self.scores.find(key)]
+
+    def passed_by(self, offset: int) -> int:
+        """See `audit_fold.Evidence`."""
+        if self._passed is None:
+            self._passed = {}
+            kind, place, deadline = (self.closed.columns[n] for n in (CLOSED_KIND, CLOSED_PLACE, CLOSED_DEADLINE))
+            for row in range(len(self.closed)):
+                if kind[row] == BY_EVENT:
+                    self._passed[place[row]] = max(self._passed.get(place[row], -1), deadline[row])
+        return self._passed.get(offset, -1)
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """See `audit_fold.Evidence`. The first record counts; repetitions must say the same."""

@@ -53,7 +53,7 @@ class PartitionAudit:
         starts: dict[str, int],
     ) -> None:
         self.partition = partition
-        self.outputs = Outputs()
+        self.outputs = Outputs(gap_ms=rules.gap_ms)
         self.fold = PartitionFold(rules, self.outputs, partitions=partitions)
         self.names = names
         self.events = self.labels = 0

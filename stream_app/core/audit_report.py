@@ -71,6 +71,13 @@ class Check:
     note: str = ""
     spelled: list[Violation] = field(default_factory=list)
 
+    def quote_records(self, read: dict[tuple[str, int], bytes]) -> None:
+        """Fill in what the records at (topic, offset) say, where a violation speaks of one."""
+        self.spelled = [
+            msgspec.structs.replace(v, got=quote(read[v.topic, v.offset])) if (v.topic, v.offset) in read else v
+            for v in self.spelled
+        ]
+
     def violate(self, violation: Violation) -> None:
         """Count it, and keep it while there are few."""
         self.violations += 1

@@ -259,8 +259,11 @@ def test_outputs_that_retention_deleted_are_gone_and_not_missing_but_later_ones_
 
 def test_a_view_that_is_not_where_the_commit_is_is_told() -> None:
     run = finished_run()
-    behind = msgspec.structs.replace(run.partition.position, seq=1)
-    assert told(run, committed=behind) == {("position", "differs")}
+    view_lags = msgspec.structs.replace(run.partition.position, seq=run.partition.position.seq + 1)
+    assert told(run, committed=view_lags) == {("position", "differs")}
+    # A worker that has taken over and found nothing to do has moved the view's on.
+    taken_over = msgspec.structs.replace(run.partition.position, seq=1)
+    assert told(run, committed=taken_over) == set()
 
 
 def test_other_settings_than_the_workers_show() -> None:
