@@ -32,7 +32,7 @@ _EXAMPLES_PER_TURN: Final = 400
 _POLL_MS: Final = 100
 
 #: A trainer that has not come round for this long is stuck: readiness says so.
-STUCK_S: Final = 30.0
+STUCK_S: Final = 25.0
 
 #: First and longest pause before beginning again after Kafka failed or the election was lost.
 _RETRY_S: Final = 1.0

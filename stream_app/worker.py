@@ -34,7 +34,7 @@ from stream_app.partition import HAND_OVER_S_MAX, Partition
 from stream_app.settings import Settings
 
 #: A partition whose loop has not come round for this long is stuck: readiness says so.
-STUCK_S: Final = 30.0
+STUCK_S: Final = 25.0
 
 #: A partition that waits for Redis for longer than this says so.
 WAITING_S: Final = 2.0
@@ -275,8 +275,12 @@ class Worker(ConsumerRebalanceListener):
                 following.result()
                 raise RuntimeError("the model follower ended by itself")
             for number, task in list(self._tasks.items()):
-                if task.done() and task.exception() is not None:
+                if not task.done():
+                    continue
+                if task.exception() is not None:
                     raise RuntimeError(f"partition {number} crashed") from task.exception()
+                if self.partitions[number].state != "stopped":
+                    raise RuntimeError(f"partition {number} ended by itself")
             if reason := ended(self._consumer):
                 raise RuntimeError(f"the Kafka client's {reason}")
             await self._pulse.check(self._consumer, TopicPartition(self._settings.topic(topics.EVENTS), 0))

@@ -36,9 +36,9 @@ from stream_app.backends.ports import FencedError, LogError
 from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, encode_position
 from stream_app.settings import Settings
 
-#: How long a batch may take to be acknowledged before its producer counts as failed. The client's own time-outs come
-#: first; but it waits for ever on a producer that another partition has stopped meanwhile.
-PUBLISH_S_MAX: Final = 20.0
+#: How long a batch may take to be acknowledged before its producer counts as failed: as long as one request, and well
+#: before a partition counts as stuck. (The client waits for ever on a producer that another partition has stopped.)
+PUBLISH_S_MAX: Final = 15.0
 
 #: As long as the broker keeps a transaction open, and shorter than the client waits for any request of it.
 TRANSACTION_S_MAX: Final = 10.0
