@@ -23,7 +23,7 @@ from stream_app.core.codec import Rejected
 from stream_app.core.effects import DeadLetter, Effects, Position
 from stream_app.core.placement import Placement
 from stream_app.core.plan import Plan, Record, Rules, Scorer
-from stream_app.core.schedule import BlobCache, ExpirySchedule
+from stream_app.core.schedule import BlobCache, ExpirySchedule, rank
 from stream_app.core.watermark import UNKNOWN
 
 __all__ = ["PartitionProcessor", "Plan", "Record", "Rules", "Scorer"]
@@ -154,13 +154,22 @@ class PartitionProcessor:
         due = self.schedule.due(until, DUE_VISITORS_MAX + 1)
         plan.more_due = len(due) > DUE_VISITORS_MAX
         if plan.more_due:
-            # Whole deadlines only, so that the positions of what the clock ends grow from batch to batch.
-            first, last = self.schedule.get(due[0]), self.schedule.get(due[-1])
-            assert first is not None
-            assert last is not None
-            until = max(first, last - 1)
-            due = self.schedule.due(until, len(self.schedule))
+            due, until = self._cut_due(due)
         plan.due, plan.due_until = due, until
+
+    def _cut_due(self, due: list[str]) -> tuple[list[str], int]:
+        """Of visitors in the order of deadline and rank those to end now, and up to when.
+
+        The positions of what the clock ends must grow from batch to batch: whole deadlines, or, where one deadline is
+        too many visitors', whole ranks of it.
+        """
+        first, last = (self.schedule.get(visitor) for visitor in (due[0], due[-1]))
+        assert first is not None
+        assert last is not None
+        if first < last:
+            return [visitor for visitor in due if self.schedule.get(visitor) != last], last - 1
+        beyond = rank(due[-1])
+        return [visitor for visitor in due if rank(visitor) != beyond] or due, first
 
     def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
         return DeadLetter(

@@ -5,6 +5,12 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from zlib import crc32
+
+
+def rank(visitor_id: str) -> int:
+    """A visitor's place among those with the same deadline, as in the positions of what then ends (`emission.py`)."""
+    return crc32(visitor_id.encode())
 
 
 class ExpirySchedule:
@@ -16,7 +22,8 @@ class ExpirySchedule:
 
     def __init__(self) -> None:
         self._deadlines: dict[str, int] = {}
-        self._heap: list[tuple[int, str]] = []
+        #: deadline, rank, visitor
+        self._heap: list[tuple[int, int, str]] = []
 
     def __len__(self) -> int:
         return len(self._deadlines)
@@ -31,7 +38,7 @@ class ExpirySchedule:
     def replace(self, deadlines: Mapping[str, int]) -> None:
         """Forget everything and start from these."""
         self._deadlines = dict(deadlines)
-        self._heap = [(deadline, visitor) for visitor, deadline in deadlines.items()]
+        self._heap = [(deadline, rank(visitor), visitor) for visitor, deadline in deadlines.items()]
         heapq.heapify(self._heap)
 
     def update(self, changes: Mapping[str, int | None]) -> None:
@@ -41,19 +48,19 @@ class ExpirySchedule:
                 self._deadlines.pop(visitor, None)
             elif self._deadlines.get(visitor) != deadline:
                 self._deadlines[visitor] = deadline
-                heapq.heappush(self._heap, (deadline, visitor))
+                heapq.heappush(self._heap, (deadline, rank(visitor), visitor))
         # Every reschedule leaves its old entry behind; rebuild before those outnumber the live ones.
         if len(self._heap) > 2 * len(self._deadlines) + 1024:
             self.replace(self._deadlines)
 
     def due(self, watermark: int, limit: int) -> list[str]:
-        """At most `limit` visitors whose deadline is at or before the watermark, earliest first. Changes nothing."""
-        popped: list[tuple[int, str]] = []
+        """At most `limit` visitors whose deadline has come by the watermark, by deadline and rank. Changes nothing."""
+        popped: list[tuple[int, int, str]] = []
         found: dict[str, None] = {}
         while self._heap and self._heap[0][0] <= watermark and len(found) < limit:
             entry = heapq.heappop(self._heap)
-            if self._deadlines.get(entry[1]) == entry[0] and entry[1] not in found:
-                found[entry[1]] = None
+            if self._deadlines.get(entry[2]) == entry[0] and entry[2] not in found:
+                found[entry[2]] = None
                 popped.append(entry)
         for entry in popped:
             heapq.heappush(self._heap, entry)
@@ -61,7 +68,7 @@ class ExpirySchedule:
 
     def next_deadline(self) -> int | None:
         """The earliest deadline, None if nothing is scheduled."""
-        while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:
+        while self._heap and self._deadlines.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 

@@ -492,12 +492,14 @@ def test_more_due_visitors_than_fit_in_a_batch_end_in_the_next_ones(monkeypatch:
     assert len(partition.examples) == 40
 
 
-def test_many_visitors_with_one_deadline_end_together_though_they_are_too_many(
+def test_too_many_visitors_with_one_deadline_end_in_several_batches_in_the_order_of_their_positions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processor, "DUE_VISITORS_MAX", 3)
     partition = Partition()
     partition.step([event(n, f"v{n}", "view_item", 0) for n in range(10)])
+    effects = partition.compute([], [], idle_ms=DAY)
+    assert (effects.sessions_closed, effects.more_due) == (3, True)
     partition.step(idle_ms=DAY)
     assert len(partition.closed) == 10
     positions = [tuple(example["position"]) for example in partition.examples]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_app.core.schedule import BlobCache, ExpirySchedule
+from stream_app.core.schedule import BlobCache, ExpirySchedule, rank
 
 
 def test_a_visitor_is_due_from_its_deadline_on_and_not_before() -> None:
@@ -69,8 +69,10 @@ def test_due_equals_sorting_all_deadlines(changes: list[dict[str, int | None]], 
     for change in changes:
         schedule.update(change)
         plain.update(change)
-        known = sorted((deadline, visitor) for visitor, deadline in plain.items() if deadline is not None)
-        assert schedule.due(now, limit) == [visitor for deadline, visitor in known if deadline <= now][:limit]
+        known = sorted(
+            (deadline, rank(visitor), visitor) for visitor, deadline in plain.items() if deadline is not None
+        )
+        assert schedule.due(now, limit) == [visitor for deadline, _, visitor in known if deadline <= now][:limit]
         assert schedule.next_deadline() == (known[0][0] if known else None)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 
 import pytest
 
 from stream_app.core import state
-from stream_app.core.processor import PartitionProcessor
+from stream_app.core.processor import DUE_VISITORS_MAX, PartitionProcessor
 from stream_app.core.schedule import BlobCache, ExpirySchedule
 from stream_app.core.session import SESSION_EVENTS_MAX
 from tests.core.streams import RULES, T0, ConstantScorer, Record, event
@@ -82,3 +83,25 @@ def test_the_cache_forgets_the_least_recently_used() -> None:
     cache.get("a")
     cache.put({"d": b"d"})
     assert [name in cache for name in "abcd"] == [True, False, True, True]
+
+
+def test_very_many_visitors_that_end_at_one_moment_end_a_batch_at_a_time_and_each_once() -> None:
+    # 9,000 visitors under one event time, as from a bot with a new name each time; then silence.
+    processor = PartitionProcessor(replace(RULES, cache_visitors_max=100_000), partition=0)
+    view: dict[str, bytes] = {}
+    closed: list[bytes] = []
+    positions: list[list[int]] = []
+    for start in (*range(0, 9_000, 3_000), None, None, None, None, None, None):
+        numbers = () if start is None else range(start, start + 3_000)
+        idle_ms = 0 if start is not None else 86_400_000
+        plan = processor.plan([event(n, f"visitor {n}", "view_item", 0) for n in numbers], [], idle_ms=idle_ms)
+        effects = processor.apply(plan, {v: view.get(v) for v in plan.missing}, ConstantScorer(), now_ms=T0)
+        processor.committed(effects)
+        view.update(effects.states)
+        assert effects.sessions_closed <= DUE_VISITORS_MAX
+        closed += [key for key, _ in effects.closed]
+        positions += [json.loads(value)["position"] for _, value in effects.examples]
+    assert len(closed) == len(set(closed)) == 9_000
+    # The trainer takes positions that grow.
+    assert positions == sorted(positions)
+    assert len({tuple(position) for position in positions}) == 9_000
