@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_app.core import state
+from stream_app.core import processor, state
 from stream_app.core.session import SESSION_EVENTS_MAX
 from tests.core.streams import T0, Partition, at, event, label
 
@@ -216,3 +216,42 @@ def test_a_state_of_another_version_is_refused_with_what_to_do() -> None:
         state.decode(b"")
     with pytest.raises(state.DamagedStateError, match="damaged"):
         state.decode(blob[:-1])
+
+
+def endings(partition: Partition) -> dict[str, tuple[list[int], int, int]]:
+    """Visitor → where its session ended, the offset of the next event then, and its last label's."""
+    return {
+        closed["visitor_id"]: (closed["position"], closed["next_offset"], closed["labels_offset"])
+        for closed in partition.closed
+    }
+
+
+def test_a_closed_session_says_which_event_ended_it_and_which_label_had_been_told() -> None:
+    # a 0 ─ b, c, d 0 ─ | ─ b, c, d 32: the watermark passes 30 at the first that a majority supports
+    partition = Partition()
+    partition.step([event(n, visitor, "view_item", 0) for n, visitor in enumerate("abcd")])
+    partition.step(labels=[label(4, "a", 1, "o1"), label(7, "a", 2, "o2")])
+    partition.step([event(4 + n, visitor, "view_item", 32) for n, visitor in enumerate("bcd")])
+    position, next_offset, labels_offset = endings(partition)["a"]
+    assert (position[0], labels_offset) == (1, 7)
+    assert next_offset == position[1] + 1
+    assert partition.closed[0]["position"] == [1, 4]  # b's own coming back ended its session
+    assert {example["position"][1] for example in partition.examples if example["visitor_id"] == "a"} == {position[1]}
+
+
+def test_a_session_that_the_clock_ended_says_its_deadline_and_the_next_offset() -> None:
+    partition = Partition()
+    partition.step([event(n, visitor, "view_item", 0) for n, visitor in enumerate("abcd")])
+    partition.step(idle_ms=40 * 60_000)
+    assert endings(partition) == {visitor: ([2, at(30)], 4, -1) for visitor in "abcd"}
+
+
+def test_what_a_batch_left_to_the_next_was_ended_by_the_clock_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "DUE_VISITORS_MAX", 2)
+    partition = Partition()
+    partition.step([event(n, f"v{n}", "view_item", n / 10) for n in range(6)])
+    partition.step([event(6 + n, visitor, "view_item", 60) for n, visitor in enumerate("xyz")])
+    kinds = [(closed["position"][0], closed["visitor_id"]) for closed in partition.closed]
+    assert [visitor for _, visitor in kinds] == [f"v{n}" for n in range(6)]
+    assert [kind for kind, _ in kinds] == [1, 1, 2, 2, 2, 2]
+    assert {closed["next_offset"] for closed in partition.closed[2:]} == {9}
