@@ -1,0 +1,119 @@
+"""What a soak runs: two workers that have names of their own, two trainers of which one stands by, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from tests.scenarios.deployment import Deployment
+from tests.scenarios.process import Process
+from tests.soak.gauges import footprint
+from tests.soak.lifetimes import Lifetime
+from tests.support.servers import RealKafka, RealRedis
+
+SESSION_TIMEOUT_MS: Final = 6_000
+
+#: Sessions of seconds, and caches for half of a partition's visitors.
+SETTINGS: Final = {
+    "session_gap_ms": 20_000,
+    "grace_ms": 2_000,
+    "idle_after_ms": 1_000,
+    "cache_visitors_max": 1_000,
+    "batch_records_max": 1_000,
+    "session_timeout_ms": SESSION_TIMEOUT_MS,
+}
+
+#: Small files, compacted soon: a restore then reads what the visitors are, not all that they were since the start.
+KAFKA_SETTINGS: Final = {
+    "log.segment.bytes": str(4 * 1024 * 1024),
+    "log.cleaner.min.cleanable.ratio": "0.2",
+    "log.cleaner.backoff.ms": "5000",
+}
+
+#: Importing everything takes 3 s, and four times that for four processes at once on two busy cores.
+_UP_S_MAX: Final = 60.0
+_READY_S_MAX: Final = 120.0
+
+#: A process that the soak has killed, or that ended as it was asked to.
+_EXPECTED_ENDS: Final = (None, 0, -9)
+
+_ERROR: Final = re.compile(r"^\d{4}-\d\d-\d\d \S+ (ERROR|CRITICAL) |^Traceback ", re.MULTILINE)
+
+#: Characters of an error that are shown: its line and the beginning of its traceback.
+_QUOTED: Final = 600
+
+
+class Stage:
+    """The servers and, under its name, each process with the life that it leads now."""
+
+    def __init__(self, kafka: RealKafka, redis: RealRedis, deployment: Deployment, *, workers: int) -> None:
+        self.kafka, self.redis, self.deployment = kafka, redis, deployment
+        self.workers = [f"worker-{n}" for n in range(1, workers + 1)]
+        self.trainers = ["trainer-1", "trainer-2"]
+        self.processes: dict[str, Process] = {}
+        self.lives: dict[str, Lifetime] = {}
+        self.past: list[Lifetime] = []
+
+    def start_all(self) -> None:
+        """Everything that is to run."""
+        for name in [*self.trainers, *self.workers]:
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        """Start a process, or start it again."""
+        self.processes[name] = self.deployment.start(name.partition("-")[0], worker_id=name)
+        self._begin_life(name, name)
+
+    async def until_up(self, name: str) -> None:
+        """Wait for a process to serve its pages: until then it is Python that a SIGTERM ends, not our program."""
+        process = self.processes[name]
+        async with asyncio.timeout(_UP_S_MAX):
+            while not (await asyncio.to_thread(process.get, "/healthz"))[0]:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+
+    async def until_ready(self, name: str) -> None:
+        """Wait for a process to do its work."""
+        process = self.processes[name]
+        async with asyncio.timeout(_READY_S_MAX):
+            while not (await asyncio.to_thread(process.ready))[0]:  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.5)
+
+    def sample(self) -> None:
+        """Look at every process; an ended one has no more to show."""
+        for name, process in self.processes.items():
+            found = footprint(process.pid) if process.exit_code is None else None
+            if found is not None:
+                self.lives[name].add(found.rss_mb, found.fds)
+
+    async def learning(self) -> str:
+        """The name of the trainer that learns; empty when none does. Its life as the learning one has begun."""
+        for name in self.trainers:
+            process = self.processes[name]
+            if process.exit_code is None and (await asyncio.to_thread(process.ready))[1] == "learning":
+                if self.lives[name].name == name:
+                    self._begin_life(name, f"{name} learning")
+                return name
+        return ""
+
+    def ended_by_themselves(self) -> list[str]:
+        """Processes that nobody has ended."""
+        return [
+            f"{process.name} (pid {process.pid}) ended by itself with {process.exit_code}"
+            for process in self.deployment.processes
+            if process.exit_code not in _EXPECTED_ENDS
+        ]
+
+    def errors(self) -> list[str]:
+        """Lines at ERROR, and tracebacks: no fault explains one, as nothing is lost and nobody has to act."""
+        found: list[str] = []
+        for process in self.deployment.processes:
+            said = process.said()
+            starts = [match.start() for match in _ERROR.finditer(said)]
+            found += [f"{process.name}: {said[start : start + _QUOTED].rstrip()}" for start in starts]
+        return found
+
+    def _begin_life(self, name: str, title: str) -> None:
+        if name in self.lives:
+            self.past.append(self.lives[name])
+        self.lives[name] = Lifetime(title)
