@@ -165,7 +165,7 @@ class Outputs:
 
     @property
     def clock(self) -> Sequence[tuple[int, int]]:
-        """See `audit_fold.Evidence`."""
+        """See `audit_expected.Evidence`."""
         if self._clock is None:
             kind, place, following = (self.closed.columns[n] for n in (CLOSED_KIND, CLOSED_PLACE, CLOSED_NEXT))
             ended = {(following[row], place[row]) for row in range(len(self.closed)) if kind[row] == BY_CLOCK}
@@ -173,14 +173,14 @@ class Outputs:
         return self._clock
 
     def watermarks_after(self, event: Event) -> Sequence[int]:
-        """See `audit_fold.Evidence`."""
+        """See `audit_expected.Evidence`."""
         assert isinstance(event.event_time, int)
         key = event_key(event.visitor_id, event.event_id, event.event_type, event.event_time)
         column = self.scores.columns[SCORE_WATERMARK]
         return [column[row] for row in self.scores.find(key)]
 
     def passed_by(self, offset: int) -> int:
-        """See `audit_fold.Evidence`."""
+        """See `audit_expected.Evidence`."""
         if self._passed is None:
             self._passed = {}
             kind, place, deadline = (self.closed.columns[n] for n in (CLOSED_KIND, CLOSED_PLACE, CLOSED_DEADLINE))
@@ -190,7 +190,7 @@ class Outputs:
         return self._passed.get(offset, -1)
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
-        """See `audit_fold.Evidence`. The first record counts; repetitions must say the same."""
+        """See `audit_expected.Evidence`. The first record counts; repetitions must say the same."""
         rows, columns = self.closed.find(closed_key(closed)), self.closed.columns
         if not rows:
             return None

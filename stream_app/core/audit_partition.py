@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from stream_app.core import records
-from stream_app.core.audit_fold import Duplicate, Expected, Learnable, PartitionFold, Refused, Scored
+from stream_app.core.audit_expected import Duplicate, Expected, Learnable, Refused, Scored
+from stream_app.core.audit_fold import PartitionFold
 from stream_app.core.audit_outputs import (
     EXAMPLE_SERVED,
     SCORE_SERVED,
