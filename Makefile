@@ -1,7 +1,7 @@
 # Everything a newcomer types. `make` alone lists it. ARGS="…" goes to the command: make demo ARGS="--events 5000"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract ci bench clean
+.PHONY: help demo test faults lint types contract ci bench clean
 SHELL := /bin/sh
 ARGS ?=
 
@@ -27,6 +27,9 @@ demo: $(DEMO) ## a synthetic shop, scored live; needs only Python 3.11+
 
 test: $(DEV) ## all tests; real Kafka and Redis where this machine has Java, Maven and redis-server
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(DEV) ## break servers and processes in every way of docs/guarantees.md; real ones needed, an hour
+	$(BIN)/python -m pytest tests/faults -m "long or not long" -s --tb=short $(ARGS)
 
 lint: $(DEV) ## style
 	$(BIN)/ruff check .

@@ -26,11 +26,12 @@ class Fault(msgspec.Struct, frozen=True):
     """What happens at a method or function, `module:Class.method`.
 
     `kill` and `pause` send the process SIGKILL and SIGSTOP, `block` sleeps without letting the event loop run, `fail`
-    raises OSError, `hang` never returns. Counted over the whole process; an async generator's `after` is each item.
+    raises OSError, `hang` never returns, `skip` returns None at once. Counted over the whole process; an async
+    generator's `after` is each item.
     """
 
     at: str
-    do: Literal["kill", "pause", "block", "fail", "hang"]
+    do: Literal["kill", "pause", "block", "fail", "hang", "skip"]
     when: Literal["before", "after"] = "before"
     call: int = 1
     times: int = 1
@@ -84,8 +85,8 @@ class _Counter:
         self._fault = fault
         self._calls = 0
 
-    def passes(self, when: str) -> bool:
-        """Count one passage of this point; whether the call must hang."""
+    def due(self, when: str) -> bool:
+        """Count one passage of this point, and do what is due; whether that is left to the caller to do."""
         fault = self._fault
         if when != fault.when:
             return False
@@ -100,34 +101,39 @@ class _Counter:
             time.sleep(fault.seconds)
         elif fault.do == "fail":
             raise OSError(f"injected at {fault.at}")
-        return fault.do == "hang"
+        return fault.do in ("hang", "skip")
+
+    async def over(self) -> None:
+        """Return at once for `skip`, never for `hang`."""
+        if self._fault.do == "hang":
+            await asyncio.Future()
 
 
-def _wrapped(method: Callable[..., Any], counter: _Counter) -> Callable[..., Any]:
+def _wrapped(method: Callable[..., Any], point: _Counter) -> Callable[..., Any]:
     @functools.wraps(method)
     def plain(*args: Any, **options: Any) -> Any:
-        counter.passes("before")
+        point.due("before")
         result = method(*args, **options)
-        counter.passes("after")
+        point.due("after")
         return result
 
     @functools.wraps(method)
     async def coroutine(*args: Any, **options: Any) -> Any:
-        if counter.passes("before"):
-            await asyncio.Future()
+        if point.due("before"):
+            return await point.over()
         result = await method(*args, **options)
-        if counter.passes("after"):
-            await asyncio.Future()
+        if point.due("after"):
+            return await point.over()
         return result
 
     @functools.wraps(method)
     async def generator(*args: Any, **options: Any) -> Any:
-        if counter.passes("before"):
-            await asyncio.Future()
+        if point.due("before"):
+            await point.over()
+            return
         async for item in method(*args, **options):
             yield item
-            if counter.passes("after"):
-                await asyncio.Future()
+            point.due("after")
 
     if inspect.isasyncgenfunction(method):
         return generator

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from stream_app.settings import Settings
-from tests.faults.conftest import Victims
+from tests.faults.conftest import EXACTLY_ONCE_IN_CI, Victims
 from tests.faults.run import Run
 from tests.scenarios.process import Process
 from tests.support.proxy import Proxy
@@ -91,6 +91,7 @@ async def test_a_redis_that_comes_back_from_an_old_snapshot_is_never_believed(
         assert successor.said().count('reason="not what Kafka committed"') == 4
 
 
+@EXACTLY_ONCE_IN_CI
 async def test_a_redis_wiped_under_load_changes_no_output(redis: Redis, fault_run: Callable[..., Run]) -> None:
     async with fault_run(cache_visitors_max=_SMALL_CACHE) as run:
         worker = run.start("worker")
@@ -106,6 +107,7 @@ async def test_a_redis_wiped_under_load_changes_no_output(redis: Redis, fault_ru
         assert worker.metric("intent_views_lost_total") >= 3
 
 
+@pytest.mark.long
 async def test_keys_that_vanish_one_by_one_change_no_output(redis: Redis, fault_run: Callable[..., Run]) -> None:
     chance = random.Random(17)
     async with fault_run(cache_visitors_max=_SMALL_CACHE) as run:
@@ -127,6 +129,7 @@ async def test_keys_that_vanish_one_by_one_change_no_output(redis: Redis, fault_
         assert _views_lost(run) >= 1
 
 
+@pytest.mark.long
 async def test_a_redis_that_evicts_changes_no_output_once_it_has_room_again(
     redis: Redis, fault_run: Callable[..., Run]
 ) -> None:
@@ -152,6 +155,20 @@ async def test_a_redis_that_evicts_changes_no_output_once_it_has_room_again(
         assert worker.metric("intent_views_lost_total") >= 1
 
 
+@EXACTLY_ONCE_IN_CI
+async def test_a_redis_that_may_evict_is_refused_at_the_start(redis: Redis, fault_run: Callable[..., Run]) -> None:
+    async with fault_run(calm=False) as run:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            worker = run.start("worker")
+            assert await asyncio.to_thread(worker.wait) == 1
+        finally:
+            await redis.config_set("maxmemory-policy", "noeviction")
+        run.report("17 Redis with allkeys-lru: the worker does not start")
+        assert "expected noeviction" in worker.said()
+
+
+@pytest.mark.long
 async def test_a_redis_that_stops_answering_is_waited_for_and_goes_on_where_it_was(
     victims: Victims, redis: Redis, fault_run: Callable[..., Run]
 ) -> None:
@@ -187,6 +204,7 @@ async def test_a_redis_that_stops_answering_is_waited_for_and_goes_on_where_it_w
         assert "back server=redis" in worker.said()
 
 
+@pytest.mark.long
 async def test_a_redis_that_forgets_the_script_is_given_it_again(redis: Redis, fault_run: Callable[..., Run]) -> None:
     async with fault_run() as run:
         worker = run.start("worker")
@@ -202,6 +220,7 @@ async def test_a_redis_that_forgets_the_script_is_given_it_again(redis: Redis, f
         assert worker.metric("intent_redis_errors_total") == 0
 
 
+@pytest.mark.long
 async def test_a_replica_promoted_with_less_than_its_primary_is_never_believed(
     victims: Victims, fault_run: Callable[..., Run]
 ) -> None:
@@ -240,6 +259,7 @@ async def _replicated(replica: Redis, settings: Settings) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_a_redis_that_is_out_of_memory_or_of_disk_is_waited_for(
     victims: Victims, redis: Redis, fault_run: Callable[..., Run]
 ) -> None:

@@ -61,6 +61,7 @@ async def test_an_owner_paused_between_commit_and_redis_finds_its_write_refused(
         assert view.went_back == []
 
 
+@pytest.mark.long
 async def test_a_worker_whose_event_loop_is_blocked_loses_its_partitions_and_comes_back(
     fault_run: Callable[..., Run],
 ) -> None:

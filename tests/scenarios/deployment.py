@@ -25,6 +25,7 @@ from stream_app import admin, topics
 from stream_app.backends.child_process import free_port
 from stream_app.backends.redis import hash_tag
 from stream_app.core import state
+from stream_app.core.effects import decode_position
 from stream_app.core.events import Event
 from stream_app.settings import Settings, load
 from tests.faults.launcher import VARIABLE, Plan
@@ -151,8 +152,11 @@ class Deployment:
             assert time.monotonic() < deadline, f"got scores of {len(distinct)} events, expected {events}"
             await asyncio.sleep(0.5)
 
-    async def until_caught_up(self) -> None:
-        """Wait until the committed offsets are the end of the input, and Redis has all that was committed."""
+    async def until_caught_up(self, *, markers: int = 0) -> None:
+        """Wait until the committed offsets are the end of the input, and Redis has all that was committed.
+
+        `markers` are the offsets at the end of each partition that are no records: of a transactional producer.
+        """
         deadline = time.monotonic() + PATIENCE_S
         client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)
@@ -160,16 +164,28 @@ class Deployment:
         await consumer.start()
         try:
             places = await self._places(consumer, topics.EVENTS)
-            ends = await consumer.end_offsets(places)
+            ends = {place: end - markers for place, end in (await consumer.end_offsets(places)).items()}
             while True:
                 stored = await client.list_consumer_group_offsets(self.settings.group_id, partitions=places)
-                if all(stored[place].offset >= ends[place] or not ends[place] for place in places):
+                committed = all(stored[place].offset >= ends[place] or not ends[place] for place in places)
+                if committed and await self._view_follows(ends):
                     return
                 assert time.monotonic() < deadline, f"got {stored}, expected {ends}"
                 await asyncio.sleep(0.1)
         finally:
             await consumer.stop()
             await client.close()
+
+    async def _view_follows(self, ends: dict[TopicPartition, int]) -> bool:
+        """Whether Redis has what was committed: with `exactly_once` it is written afterwards."""
+        settings = self.settings
+        prefix = f"{settings.topic_prefix}{settings.group_id}"
+        async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+            for place, end in ends.items():
+                position = decode_position(await client.get(f"{hash_tag(prefix, place.partition)}:position"))
+                if end and (position is None or position.events_offset < end):
+                    return False
+        return True
 
     async def read(self, topic: str) -> list[tuple[int, Any, dict[str, str]]]:
         """Every record of a topic as (partition, value from JSON, headers), in offset order per partition."""

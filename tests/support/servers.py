@@ -32,7 +32,7 @@ _COMPLETE: Final = KAFKA_JARS / "complete"
 _MAVEN_TIMEOUT_S: Final = 300.0
 #: In seconds: the broker is up in 3 s on an idle machine; two cores shared with a test run may take ten times that.
 _KAFKA_START_S: Final = 60.0
-_DIRECTORY_PREFIX: Final = "stream-app-kafka-"
+DIRECTORY_PREFIX: Final = "stream-app-kafka-"
 _REDIS_PREFIX: Final = "stream-app-redis-"
 #: Two free ports, taken one after the other: a third party may be quicker.
 _PORT_ATTEMPTS: Final = 3
@@ -93,7 +93,7 @@ class RealKafka:
         """Format a fresh log directory and run the broker until it answers; harmless when already started."""
         if self._child is not None:
             return self
-        java = _program("java", "apt-get install default-jre-headless")
+        java = program("java", "apt-get install default-jre-headless")
         fetch_kafka_jars()
         _remove_orphans()
         if self.proxy is not None:
@@ -138,7 +138,7 @@ class RealKafka:
         self._child.start(lambda: port_answers(self._node.port), timeout_s=_KAFKA_START_S)
 
     def _start_on(self, java: str, node: Node) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix=f"{_DIRECTORY_PREFIX}{os.getpid()}-"))
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
         self._node = node
         if self.proxy is not None:
             self.proxy.target_port = node.proxied_port
@@ -197,7 +197,7 @@ class RealRedis:
         """Run the server until it answers; harmless when already started."""
         if self._child is not None:
             return self
-        binary = _program("redis-server", "apt-get install redis-server")
+        binary = program("redis-server", "apt-get install redis-server")
         if self._persistent:
             self.directory = Path(tempfile.mkdtemp(prefix=f"{_REDIS_PREFIX}{os.getpid()}-"))
         for attempt in range(1, _PORT_ATTEMPTS + 1):
@@ -266,7 +266,7 @@ def fetch_kafka_jars() -> None:
     pom = _POM.read_text()
     if _fetched(pom):
         return
-    maven = _program("mvn", "apt-get install maven")
+    maven = program("mvn", "apt-get install maven")
     # Into a directory of our own, then renamed: another test run may be fetching at the same moment.
     fresh = KAFKA_JARS.with_name(f"{KAFKA_JARS.name}.{os.getpid()}")
     copy = [maven, "-q", "-B", "-ntp", "-f", str(_POM), "dependency:copy-dependencies"]
@@ -289,7 +289,7 @@ def _fetched(pom: str) -> bool:
     return _COMPLETE.exists() and _COMPLETE.read_text() == pom
 
 
-def _program(name: str, install: str) -> str:
+def program(name: str, install: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise UnavailableError(f"{name} is not installed (Debian: {install})")
@@ -298,7 +298,7 @@ def _program(name: str, install: str) -> str:
 
 def _remove_orphans() -> None:
     """Remove log directories whose test process was killed before it could: the pid is in the name."""
-    for prefix in (_DIRECTORY_PREFIX, _REDIS_PREFIX):
+    for prefix in (DIRECTORY_PREFIX, _REDIS_PREFIX):
         for directory in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             pid = directory.name.removeprefix(prefix).split("-", 1)[0]
             if pid.isdigit() and not _alive(int(pid)):

@@ -1,0 +1,142 @@
+"""What comes in is broken, aborted, or set to a wrong time (matrix rows 21, 22, 23, 28)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from producers.sink import KafkaSink, partition_of
+from stream_app import topics
+from stream_app.core.codec import encode
+from tests.faults.conftest import EXACTLY_ONCE_IN_CI
+from tests.faults.launcher import Plan
+from tests.faults.run import Run
+from tests.faults.stream import EVENTS, SHOP
+
+pytestmark = [pytest.mark.real_kafka, pytest.mark.real_redis]
+
+_POISON = [
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"null",
+    b'{"event_id": "x", "event_type": "page_view", "event_time": NaN, "visitor_id": "v"}',
+    b'{"event_id": "x", "event_type": "page_view", "event_time": 1e999, "visitor_id": "v"}',
+    b'{"event_id": 1, "event_type": "page_view", "event_time": 1, "visitor_id": "v"}',
+    b"[" * 100_000,
+    b'{"event_id": "' + b"x" * 900_000 + b'"}',
+]
+
+
+@EXACTLY_ONCE_IN_CI
+async def test_poison_becomes_dead_letters_one_for_one_and_holds_up_nobody(fault_run: Callable[..., Run]) -> None:
+    async with fault_run(calm=False) as run:
+        worker = run.start("worker")
+        settings = run.deployment.settings
+        async with KafkaSink(settings.kafka_bootstrap, topic_prefix=settings.topic_prefix) as sink:
+            for turn in range(3):
+                await run.trickle(0.3 * (turn + 1), seconds=1)
+                for number, value in enumerate(_POISON):
+                    await sink.send_raw(value, key=f"poison-{number}")
+                await sink.flush()
+        await run.send()
+        await run.finish(f"21 {3 * len(_POISON)} poisonous records")
+        assert await run.deployment.count(topics.DEAD_LETTERS) >= 3 * len(_POISON)
+        assert worker.metric("intent_dead_letters_total") == 3 * len(_POISON)
+        assert "dead_letter" in worker.said()
+
+
+@pytest.mark.long
+async def test_an_output_too_large_for_its_topic_stops_its_partition_aloud_until_there_is_room(
+    fault_run: Callable[..., Run],
+) -> None:
+    async with fault_run() as run:
+        worker = run.start("worker")
+        await run.send(0.3)
+        await run.scored()
+        await _limit(run, "600")
+        await run.send(0.6)
+        await run.until("a word about it", lambda: "MessageSizeTooLarge" in worker.said())
+        await run.until("readiness false", lambda: not worker.ready()[0], seconds=40)
+        assert worker.metric("intent_kafka_errors_total") > 0
+        await _limit(run, "1048588")
+        await run.scored()
+        await run.send()
+        await run.finish("22 features too large for their topic, then not")
+
+
+async def _limit(run: Run, size: str) -> None:
+    """Set what the features topic takes."""
+    settings = run.deployment.settings
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    await admin.start()
+    try:
+        resource = ConfigResource(
+            ConfigResourceType.TOPIC, settings.topic(topics.FEATURES), configs={"max.message.bytes": size}
+        )
+        await admin.alter_configs([resource])
+    finally:
+        await admin.close()
+
+
+@EXACTLY_ONCE_IN_CI
+async def test_what_an_upstream_transaction_aborts_was_never_there(fault_run: Callable[..., Run]) -> None:
+    chance = random.Random(23)
+    async with fault_run(calm=False) as run:
+        worker = run.start("worker")
+        settings = run.deployment.settings
+        topic = settings.topic(topics.EVENTS)
+        aborted = 0
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap, transactional_id=f"{settings.group_id}-upstream"
+        )
+        await producer.start()
+        try:
+            start = 0
+            while start < EVENTS:
+                await producer.begin_transaction()
+                for event in SHOP[start : start + 50]:
+                    key = event.visitor_id.encode()
+                    place = partition_of(key, settings.topic_partitions)
+                    await producer.send(topic, encode(event), key=key, partition=place)
+                if chance.random() < 0.3:
+                    await producer.abort_transaction()
+                    aborted += 1
+                else:
+                    await producer.commit_transaction()
+                    start += 50
+        finally:
+            await producer.stop()
+        run.sent_elsewhere()
+        # Control markers are offsets without records: lag must come to nothing all the same.
+        await run.scored()
+        await run.until("no lag", lambda: worker.metric("intent_lag_records") == 0, seconds=20)
+        worker.kill()
+        successor = run.start("worker")
+        await run.scoring(successor)
+        await run.finish(f"23 upstream aborted {aborted} transactions")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("jump_s", "idle_after_ms"), [(-86_400.0, 3_600_000), (86_400.0, 3_600_000), (86_400.0, 500), (-86_400.0, 500)]
+)
+async def test_a_clock_that_jumps_by_a_day_ends_no_session_early(
+    fault_run: Callable[..., Run], jump_s: float, idle_after_ms: int
+) -> None:
+    async with fault_run(idle_after_ms=idle_after_ms) as run:
+        jumping = run.start("worker", plan=Plan(clock_jump_s=jump_s, clock_jump_after_s=6.0))
+        await run.scoring(jumping)
+        await run.send(0.5)
+        await run.scored()
+        # The jump finds the partitions idle at the end of their log.
+        await asyncio.sleep(6.0)
+        await run.send()
+        await run.finish(f"28 clock jumps {jump_s:+.0f} s, idle after {idle_after_ms} ms")
+        assert jumping.ready()[0]
