@@ -17,7 +17,17 @@ from typing import Final, NamedTuple
 
 from stream_app.core.events import Event
 from stream_app.core.pages import GROUP_CODE, GROUPS
-from stream_app.core.state import MARKS_MAX, ORDERS_MAX, PARTS_MAX, TRACKED_KEYS_MAX, History, Mark, Session, Visitor
+from stream_app.core.state import (
+    MARKS_MAX,
+    ORDERS_MAX,
+    PARTS_MAX,
+    TRACKED_CHARS_MAX,
+    TRACKED_KEYS_MAX,
+    History,
+    Mark,
+    Session,
+    Visitor,
+)
 
 #: A session is split at this many events: no person makes them, and a bot's session would otherwise never end.
 SESSION_EVENTS_MAX: Final = 10_000
@@ -275,7 +285,7 @@ def _see_item(session: Session, item_id: str, event_time: int) -> tuple[int, boo
     items = session.items
     seen = items.get(item_id)
     if seen is None:
-        if len(items) >= TRACKED_KEYS_MAX:
+        if _is_full(items, item_id):
             return -1, False, 0
         items[item_id] = [1, event_time]
         if session.item_repeats_max < 1:
@@ -292,10 +302,15 @@ def _see(counts: dict[str, int], key: str) -> int:
     if key in counts:
         counts[key] += 1
         return _position(counts, key)
-    if len(counts) >= TRACKED_KEYS_MAX:
+    if _is_full(counts, key):
         return -1
     counts[key] = 1
     return len(counts) - 1
+
+
+def _is_full(known: dict[str, list[int]] | dict[str, int], key: str) -> bool:
+    """Whether one more name would be more than is tracked."""
+    return len(known) >= TRACKED_KEYS_MAX or sum(map(len, known)) + len(key) > TRACKED_CHARS_MAX
 
 
 def _position(keys: dict[str, list[int]] | dict[str, int], key: str) -> int:

@@ -21,6 +21,10 @@ STATE_VERSION: Final = 1
 #: REES46 and RetailRocket sessions is below 60; a crawler views thousands: past the bound they count but are not named.
 TRACKED_KEYS_MAX: Final = 64
 
+#: … and their characters together: names of honest shops have 10 to 40, and each scored event repeats those of its
+#: episode in its records. 64 of the longest would make records of 300 kB.
+TRACKED_CHARS_MAX: Final = 4096
+
 #: Fingerprints of a visitor's last events, by which a repeated delivery is recognised. Producers repeat within one
 #: in-flight window (Kafka's default is 5 batches); 32 is several seconds of the busiest human.
 RECENT_EVENTS_MAX: Final = 32

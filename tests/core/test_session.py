@@ -255,3 +255,13 @@ def test_what_a_batch_left_to_the_next_was_ended_by_the_clock_there(monkeypatch:
     assert [visitor for _, visitor in kinds] == [f"v{n}" for n in range(6)]
     assert [kind for kind, _ in kinds] == [1, 1, 2, 2, 2, 2]
     assert {closed["next_offset"] for closed in partition.closed[2:]} == {9}
+
+
+def test_an_episode_tracks_no_more_names_than_fit_into_its_records() -> None:
+    # 256 characters are the longest name; sixteen of them are all that is tracked, the others still count.
+    partition = Partition()
+    partition.step([event(n, "v", "view_item", n / 100, item_id=f"{n:0256d}", category="c") for n in range(20)])
+    last = partition.features[-1]
+    assert last["keys"]["items"] == [f"{n:0256d}" for n in range(16)]
+    assert last["keys"]["categories"] == ["c"]
+    assert last["events"] == 20
