@@ -252,7 +252,7 @@ class Partition:
             polled = await self._poll_log()
         # Under steady traffic the log's end is never quite reached; one batch from it is caught up.
         self.caught_up = self.caught_up or 0 <= self.log.lag() <= self.records_max
-        self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))
+        self._tell_lag()
         return polled
 
     async def _poll_log(self) -> Polled:
@@ -408,7 +408,8 @@ class Partition:
             if self._stopping.is_set():
                 return  # it is in Kafka: the next owner finds it there
             await asyncio.sleep(BACKOFF_S_MIN / 10)
-            self.progress = self.monotonic()
+            self._alive()
+            self._tell_lag()
         self._behind.put_nowait(effects)
 
     async def _write_behind(self) -> None:
@@ -457,7 +458,7 @@ class Partition:
             await self._sleep(pause)
             # A wait is not a hang: only readiness looks at `waiting_since`.
             self.progress = self.monotonic()
-            self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))
+            self._tell_lag()
             pause = min(2 * pause, BACKOFF_S_MAX)
 
     async def _settle(self, writer: asyncio.Task[None]) -> None:
@@ -484,6 +485,9 @@ class Partition:
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _tell_lag(self) -> None:
+        self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))
 
     def _alive(self) -> None:
         self.progress = self.monotonic()

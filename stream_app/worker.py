@@ -72,6 +72,7 @@ class Worker(ConsumerRebalanceListener):
         self._listeners: list[Callable[[Effects, int], None]] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self.partitions: dict[int, Partition] = {}
+        self._logs: dict[int, KafkaPartitionLog] = {}
         self._clients = KafkaClients(settings)
         self.follower = ModelFollower(settings, observer, self._clients)
         self._consumer: AIOKafkaConsumer | None = None
@@ -175,18 +176,19 @@ class Worker(ConsumerRebalanceListener):
         assert self._admin is not None
         assert self._view is not None
         partitions, topic_ids = self._counts
+        log = KafkaPartitionLog(
+            self._settings,
+            number,
+            clients=self._clients,
+            consumer=self._consumer,
+            admin=self._admin,
+            writer=self._writer(number),
+            partitions=partitions,
+            topic_ids=topic_ids,
+        )
         partition = Partition(
             number,
-            log=KafkaPartitionLog(
-                self._settings,
-                number,
-                clients=self._clients,
-                consumer=self._consumer,
-                admin=self._admin,
-                writer=self._writer(number),
-                partitions=partitions,
-                topic_ids=topic_ids,
-            ),
+            log=log,
             view=self._view,
             processor=PartitionProcessor(rules_of(self._settings), partition=number, partitions=partitions),
             scorer=lambda: self.follower.model,
@@ -197,7 +199,7 @@ class Worker(ConsumerRebalanceListener):
             fenced_pause_s=2 * heartbeat_ms(self._settings) / 1000,
             listener=self._told,
         )
-        self.partitions[number] = partition
+        self.partitions[number], self._logs[number] = partition, log
         self._tasks[number] = asyncio.create_task(partition.run(), name=f"partition-{number}")
 
     def _writer(self, number: int) -> PartitionWriter:
@@ -216,6 +218,7 @@ class Worker(ConsumerRebalanceListener):
         for number in numbers:
             if number in self.partitions:
                 self.partitions.pop(number).stop()
+                del self._logs[number]
         if not tasks:
             return
         _, unfinished = await asyncio.wait(tasks, timeout=HAND_OVER_S_MAX + 1.0)
@@ -283,7 +286,10 @@ class Worker(ConsumerRebalanceListener):
                     raise RuntimeError(f"partition {number} ended by itself")
             if reason := ended(self._consumer):
                 raise RuntimeError(f"the Kafka client's {reason}")
-            await self._pulse.check(self._consumer, TopicPartition(self._settings.topic(topics.EVENTS), 0))
+            places = self._consumer.assignment() or {TopicPartition(self._settings.topic(topics.EVENTS), 0)}
+            for place, end in (await self._pulse.check(self._consumer, places)).items():
+                if (log := self._logs.get(place.partition)) is not None:
+                    log.told_end(place, end)
             # A consumer that is never polled is taken for stuck; while every partition restores, this is the poll.
             idle = [place for place in self._consumer.assignment() if place in self._consumer.paused()]
             if idle:

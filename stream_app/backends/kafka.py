@@ -52,6 +52,8 @@ class KafkaPartitionLog:
         self.atomic = writer.atomic
         #: the offsets of the records to come next, as far as known
         self._next: dict[TopicPartition, int] = {}
+        #: ends that were asked for: what was fetched last may be long ago
+        self._ends: dict[TopicPartition, int] = {}
         self._events = TopicPartition(settings.topic(topics.EVENTS), partition)
         self._labels = TopicPartition(settings.topic(topics.LABELS), partition)
         self._changelog = TopicPartition(settings.topic(topics.CHANGELOG), partition)
@@ -160,13 +162,18 @@ class KafkaPartitionLog:
         finally:
             await stop_quietly(consumer)
 
+    def told_end(self, place: TopicPartition, end: int) -> None:
+        """The end of one of the inputs, newer than what was fetched: nobody fetches while a batch waits."""
+        self._ends[place] = end
+
     def lag(self) -> int:
         """See `ports.PartitionLog`."""
         lag = 0
         if not {self._events, self._labels} <= self._consumer.assignment():
             return -1
         for place in (self._events, self._labels):
-            end = self._consumer.highwater(place)
+            fetched = self._consumer.highwater(place)
+            end = None if fetched is None else max(fetched, self._ends.get(place, 0))
             state = self._consumer._subscription.subscription
             assigned = state.assignment.state_value(place) if state and state.assignment else None
             if end is None or assigned is None or not assigned.has_valid_position:

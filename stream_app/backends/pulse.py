@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -25,23 +26,25 @@ class KafkaPulse:
         self._next = 0.0
         self._silent_since: float | None = None
 
-    async def check(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> None:
-        """Ask, if it is time to; takes at most `PULSE_TIMEOUT_S`."""
+    async def check(self, consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask for the ends of these, if it is time to, within `PULSE_TIMEOUT_S`; empty if there was no answer."""
         now = time.monotonic()
         if now < self._next:
-            return
+            return {}
         self._next = now + PULSE_S
         # In a task of its own, for the reason given at `clients.stop_quietly`.
-        asking = asyncio.ensure_future(consumer.end_offsets([place]))
+        asking = asyncio.ensure_future(consumer.end_offsets(list(places)))
         _, unfinished = await asyncio.wait({asking}, timeout=PULSE_TIMEOUT_S)
         if unfinished:
             asking.cancel()
         answer: Any = (await asyncio.gather(asking, return_exceptions=True))[0]
         if isinstance(answer, BaseException):
             self.missed(answer)
-        elif self._silent_since is not None:
+            return {}
+        if self._silent_since is not None:
             self._observer.back("kafka", now - self._silent_since)
             self._silent_since = None
+        return dict(answer)
 
     def missed(self, error: BaseException) -> None:
         """Kafka did not answer."""

@@ -62,7 +62,7 @@ class SnapshotTail:
     async def feel(self, pulse: KafkaPulse) -> None:
         """Ask Kafka for a sign of life."""
         assert self._consumer is not None
-        await pulse.check(self._consumer, self._place)
+        await pulse.check(self._consumer, [self._place])
 
     async def position(self) -> int:
         """The next offset to read."""
