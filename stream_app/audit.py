@@ -132,11 +132,13 @@ class _Audit:
             async for record in self._kafka.records(name, number, span):
                 headers = {key: value.decode(errors="replace") for key, value in record.headers}
                 source = headers.get("source_topic", "")
+                partition, offset = headers.get("source_partition", ""), headers.get("source_offset", "")
                 if source not in (self._names.events, self._names.labels):
                     continue
+                if not (partition.isdigit() and offset.isdigit()):
+                    continue
                 digest = letter_digest(headers.get("reason", ""), record.key, record.value)
-                letter = (record.offset, (source, int(headers["source_offset"])), digest)
-                found.setdefault(int(headers["source_partition"]), []).append(letter)
+                found.setdefault(int(partition), []).append((record.offset, (source, int(offset)), digest))
         return found
 
     # ---- one partition ----------------------------------------------------------------------------------------------
