@@ -99,6 +99,7 @@ class Faults:
 
     async def _freeze_worker(self) -> str:
         name = self._random.choice(self._stage.workers)
+        await self._stage.until_up(name)
         process = self._stage.processes[name]
         process.pause()
         try:
@@ -131,16 +132,18 @@ class Faults:
 
     async def _kill_redis(self) -> str:
         dead_s = self._random.uniform(*_SERVER_DEAD_S)
-        self._stage.redis.kill()
-        await asyncio.sleep(dead_s)
-        await asyncio.to_thread(self._stage.redis.restart)
+        with self._stage.server_down():
+            self._stage.redis.kill()
+            await asyncio.sleep(dead_s)
+            await asyncio.to_thread(self._stage.redis.restart)
         return f"back, with nothing, after {dead_s:.1f} s"
 
     async def _kill_kafka(self) -> str:
         dead_s = self._random.uniform(*_SERVER_DEAD_S)
-        self._stage.kafka.kill()
-        await asyncio.sleep(dead_s)
-        await asyncio.to_thread(self._stage.kafka.restart)
+        with self._stage.server_down():
+            self._stage.kafka.kill()
+            await asyncio.sleep(dead_s)
+            await asyncio.to_thread(self._stage.kafka.restart)
         return f"back on its files after {dead_s:.1f} s"
 
     async def _overload(self) -> str:

@@ -127,6 +127,8 @@ class _Soak:
             self._stage.sample()
             if ended := self._stage.ended_by_themselves():
                 raise RuntimeError("; ".join(ended))
+            for name in self._stage.restart_refused():
+                self._say(f"{name} could not begin without a server, and was started again")
             await asyncio.sleep(SAMPLE_S)
 
     async def _report(self) -> None:
@@ -204,6 +206,7 @@ class _Soak:
             "seed": self._orders.seed,
             "rate": self._orders.rate,
             "faults": dict(self._faults.counts),
+            "refused_at_start": self._stage.refused,
             "sent": self._traffic.sent,
             "events": report.events,
             "labels": report.labels,

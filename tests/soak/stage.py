@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from tests.scenarios.deployment import Deployment
@@ -32,13 +36,16 @@ KAFKA_SETTINGS: Final = {
 }
 
 #: Importing everything takes 3 s, and four times that for four processes at once on two busy cores.
-_UP_S_MAX: Final = 60.0
+_UP_S_MAX: Final = 120.0
 _READY_S_MAX: Final = 120.0
 
 #: A process that the soak has killed, or that ended as it was asked to.
 _EXPECTED_ENDS: Final = (None, 0, -9)
 
 _ERROR: Final = re.compile(r"^\d{4}-\d\d-\d\d \S+ (ERROR|CRITICAL) |^Traceback ", re.MULTILINE)
+
+#: In the log of whoever has got as far as the group: the state of a partition, or of the training.
+_BEGUN: Final = "state="
 
 #: Characters of an error that are shown: its line and the beginning of its traceback.
 _QUOTED: Final = 600
@@ -54,6 +61,9 @@ class Stage:
         self.processes: dict[str, Process] = {}
         self.lives: dict[str, Lifetime] = {}
         self.past: list[Lifetime] = []
+        #: monotonic time up to which one of the servers was down; infinite while it is
+        self.down_until = -math.inf
+        self._born: dict[int, float] = {}
 
     def start_all(self) -> None:
         """Everything that is to run."""
@@ -62,21 +72,20 @@ class Stage:
 
     def start(self, name: str) -> None:
         """Start a process, or start it again."""
-        self.processes[name] = self.deployment.start(name.partition("-")[0], worker_id=name)
+        self.processes[name] = process = self.deployment.start(name.partition("-")[0], worker_id=name)
+        self._born[process.pid] = time.monotonic()
         self._begin_life(name, name)
 
     async def until_up(self, name: str) -> None:
         """Wait for a process to serve its pages: until then it is Python that a SIGTERM ends, not our program."""
-        process = self.processes[name]
         async with asyncio.timeout(_UP_S_MAX):
-            while not (await asyncio.to_thread(process.get, "/healthz"))[0]:  # noqa: ASYNC110
+            while not (await asyncio.to_thread(self.processes[name].get, "/healthz"))[0]:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
 
     async def until_ready(self, name: str) -> None:
         """Wait for a process to do its work."""
-        process = self.processes[name]
         async with asyncio.timeout(_READY_S_MAX):
-            while not (await asyncio.to_thread(process.ready))[0]:  # noqa: ASYNC110 (another process)
+            while not (await asyncio.to_thread(self.processes[name].ready))[0]:  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.5)
 
     def sample(self) -> None:
@@ -96,18 +105,48 @@ class Stage:
                 return name
         return ""
 
+    @contextmanager
+    def server_down(self) -> Iterator[None]:
+        """Inside, a server is down."""
+        self.down_until = math.inf
+        try:
+            yield
+        finally:
+            self.down_until = time.monotonic()
+
+    def restart_refused(self) -> list[str]:
+        """Start again, as whatever runs a deployment does, processes that could not begin without a server."""
+        names = [name for name, process in self.processes.items() if self._was_refused(process)]
+        for name in names:
+            self.start(name)
+        return names
+
+    @property
+    def refused(self) -> int:
+        """Processes that could not begin without a server."""
+        return sum(map(self._was_refused, self.deployment.processes))
+
+    def _was_refused(self, process: Process) -> bool:
+        """Whether it ended at its start and said that a server was away, as one was: so it asks to be restarted."""
+        if process.exit_code != 1 or self._born[process.pid] > self.down_until:
+            return False
+        said = process.said()
+        return "does not answer" in said and _BEGUN not in said
+
     def ended_by_themselves(self) -> list[str]:
         """Processes that nobody has ended."""
         return [
             f"{process.name} (pid {process.pid}) ended by itself with {process.exit_code}"
             for process in self.deployment.processes
-            if process.exit_code not in _EXPECTED_ENDS
+            if process.exit_code not in _EXPECTED_ENDS and not self._was_refused(process)
         ]
 
     def errors(self) -> list[str]:
         """Lines at ERROR, and tracebacks: no fault explains one, as nothing is lost and nobody has to act."""
         found: list[str] = []
         for process in self.deployment.processes:
+            if self._was_refused(process):
+                continue
             said = process.said()
             starts = [match.start() for match in _ERROR.finditer(said)]
             found += [f"{process.name}: {said[start : start + _QUOTED].rstrip()}" for start in starts]

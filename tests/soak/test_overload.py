@@ -25,8 +25,8 @@ import pytest
 from producers.synthetic.shop import Shop
 from stream_app import topics
 from stream_app.audit import audit
-from stream_app.core.events import Event
 from stream_app.behind import BATCHES_MAX
+from stream_app.core.events import Event
 from tests.scenarios.deployment import Deployment
 from tests.scenarios.process import Process, wait_for
 from tests.soak.gauges import footprint, lag
