@@ -21,7 +21,7 @@ What a crash leaves after each step, and what mends it:
 The trainer drops repeated examples by their position. For that the batch that is carried out again has to be the same
 one, also where labels and events meet and where the clock ended sessions: hence the announcement.
 
-The states in memory are the authority while the partition is owned; Redis trails by at most `WRITE_BEHIND_MAX`
+The states in memory are the authority while the partition is owned; Redis trails by at most `behind.BATCHES_MAX`
 batches. Any failure drops memory and takes the partition over again: there is one way to begin, and it is the one that
 is tested.
 """
@@ -31,8 +31,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 from stream_app.backends.ports import (
     FencedError,
@@ -43,20 +43,17 @@ from stream_app.backends.ports import (
     View,
     ViewError,
 )
+from stream_app.behind import Behind
 from stream_app.core import state
-from stream_app.core.effects import Effects, Planned, Position
+from stream_app.core.effects import Effects, Planned
 from stream_app.core.processor import PartitionProcessor, Plan, Scorer
 from stream_app.observe import Observer
 from stream_app.taking_over import TakingOver, ViewLostError
 
-#: Batches that may wait for Redis: scores do not wait for its writes, and memory does not grow while it is away. A
-#: batch with a visitor that memory does not hold has to be read first, and waits (docs/adr/0014).
-WRITE_BEHIND_MAX: Final = 16
-
 #: A poll returns at the latest after this: how soon stopping and the clock of an idle partition are noticed.
 POLL_MS: Final = 200
 
-#: First and longest pause between attempts while Kafka or Redis is away.
+#: First and longest pause before a partition whose work failed is taken over again.
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 5.0
 
@@ -65,8 +62,6 @@ HAND_OVER_S_MAX: Final = 4.0
 
 #: The number of an announced batch that this owner has yet to carry out: later than any.
 _NOT_BEGUN: Final = 1 << 62
-
-_T = TypeVar("_T")
 
 
 class Partition:
@@ -99,18 +94,16 @@ class Partition:
         self.problem = ""
         self.caught_up = False
         self._stopping = asyncio.Event()
-        self._behind: asyncio.Queue[Effects] = asyncio.Queue(WRITE_BEHIND_MAX)
-        self._unwritten: dict[str, tuple[int, bytes]] = {}
+        self.behind = Behind(
+            partition, view, observer=observer, stopping=self._stopping, turn=self._waits, monotonic=monotonic
+        )
         #: polled, and not carried out yet
         self._ahead = Polled((), (), False)
-        #: the last position whose states the view has, and the last batch announced with its seq
-        self._durable = Position()
+        #: the last batch announced, with its seq
         self._announced: tuple[int, Planned | None] = (0, None)
         self._committed_seq = 0
         self._idle_since = 0.0
         self._rebuild = False
-        #: monotonic time since when Redis has been waited for; None while it answers
-        self.waiting_since: float | None = None
         #: monotonic time of the last finished batch or empty poll: what readiness looks at
         self.progress = monotonic()
         #: monotonic time since when no batch has got through, None if the last one did
@@ -134,17 +127,14 @@ class Partition:
             started = self.progress = self.monotonic()
             try:
                 planned = await self._take_over()
-                if self.waiting_since is not None:
-                    self.observer.back("redis", self.monotonic() - self.waiting_since, partition=self.partition)
-                    self.waiting_since = None
+                self.behind.answered()
                 self._set_state("ready")
                 await self._work(planned)
             except (ViewLostError, state.DamagedStateError) as error:
                 self._rebuild = True
                 self.observer.view_lost(self.partition, str(error))
             except ViewError as error:
-                self.observer.redis_error("partition", error, again=self.waiting_since is not None)
-                self.waiting_since = self.waiting_since or self.monotonic()
+                self.behind.missed("partition", error)
             except LogError as error:
                 self.observer.kafka_error("partition", error)
                 self.failing_since = self.failing_since or self.monotonic()
@@ -178,34 +168,33 @@ class Partition:
         ).run(rebuild=self._rebuild, seq_min=self.processor.position.seq)
         self._rebuild = False
         self.processor.start(taken.position, taken.deadlines)
-        self._behind = asyncio.Queue(WRITE_BEHIND_MAX)
-        self._unwritten, self._ahead = {}, Polled((), (), False)
-        self._durable, self._announced = taken.position, (_NOT_BEGUN, taken.planned)
-        self._committed_seq = taken.position.seq
-        self._idle_since = self.now()
+        self._ahead = Polled((), (), False)
+        self._announced, self._committed_seq = (_NOT_BEGUN, taken.planned), taken.position.seq
+        self._idle_since = self.monotonic()
         return taken.planned
 
     # ---- working ----------------------------------------------------------------------------------------------------
 
     async def _work(self, planned: Planned | None) -> None:
-        writer = asyncio.create_task(self._write_behind(), name=f"write-behind-{self.partition}")
+        self.behind.start(self.processor.position)
         try:
             # What was over at the committed position is ended before anything new is read, as its owner would have.
-            more_due = await self._carry_out_again(writer, planned) if planned is not None else True
+            more_due = await self._carry_out_again(planned) if planned is not None else True
             while not self._stopping.is_set():
                 polled = Polled((), (), False) if more_due else await self._poll()
-                effects = await self._step(writer, polled, idle_ms=self._idle_ms(polled))
+                effects = await self._step(polled, idle_ms=self._idle_ms(polled))
                 if not more_due:
                     self.failing_since = None
                 if effects is None:
                     await self._commit()
                 more_due = effects is not None and effects.more_due
-            await self._drain(writer)
+            # As long as a hand-over may take: the last writes to Redis, then the commit.
+            await self.behind.settle(seconds_max=HAND_OVER_S_MAX)
+            await self._commit()
         finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await self.behind.stop()
 
-    async def _carry_out_again(self, writer: asyncio.Task[None], planned: Planned) -> bool:
+    async def _carry_out_again(self, planned: Planned) -> bool:
         """Do what a former owner had announced, as it would have; whether more is due then.
 
         The records before it were done: they only move the position. Were it one batch with the announced one, a label
@@ -213,12 +202,12 @@ class Partition:
         """
         before = await self._read_to(planned.events_from, planned.labels_from)
         if before.events or before.labels:
-            await self._step(writer, before, idle_ms=0, announce=False)
+            await self._step(before, idle_ms=0, announce=False)
         self.processor.position.watermark = planned.watermark.copy()
         batch = await self._read_to(planned.events_to, planned.labels_to)
         if self._stopping.is_set():
             return False
-        effects = await self._step(writer, batch, idle_ms=planned.idle_ms)
+        effects = await self._step(batch, idle_ms=planned.idle_ms)
         if effects is None:
             # It was carried out whole: nothing is due any more, but the time that it let pass has passed.
             self.processor.position.watermark.advance(planned.idle_ms)
@@ -273,22 +262,20 @@ class Partition:
             stopping.cancel()
             await asyncio.gather(polling, stopping, return_exceptions=True)
 
-    async def _step(
-        self, writer: asyncio.Task[None], polled: Polled, *, idle_ms: int, announce: bool = True
-    ) -> Effects | None:
+    async def _step(self, polled: Polled, *, idle_ms: int, announce: bool = True) -> Effects | None:
         """One batch, all the way to the queue for Redis; None if there was nothing to do."""
         # Asked first: who was fenced while waiting for records must not publish them.
-        if writer.done():
-            writer.result()
+        self.behind.check()
         if not polled.events and not self.log.atomic:
             # What the clock does can be read from no record: it begins at a position that is committed.
-            await self._settle(writer)
+            if self.behind.durable.seq != self.processor.position.seq:
+                await self.behind.settle()
             if self._stopping.is_set():
                 return None
         effects = await self._carry_out(polled, idle_ms, announce=announce)
         self._alive()
         if effects is not None:
-            await self._hand_to(writer, effects)
+            await self.behind.put(effects)
         return effects
 
     async def _carry_out(self, polled: Polled, idle_ms: int, *, announce: bool) -> Effects | None:
@@ -301,7 +288,10 @@ class Partition:
         if announce and not self.log.atomic:
             await self._announce(plan, idle_ms)
         announced = time.perf_counter()
-        loaded = await self._load(plan) if plan.missing else {}
+        loaded: dict[str, bytes | None] = {}
+        if plan.missing:
+            newest_seq = self.processor.position.seq
+            loaded = await self.behind.load(plan.missing, expected=plan.expected, newest_seq=newest_seq)
         ready = time.perf_counter()
         now_ms = int(self.now() * 1000)
         effects = self.processor.apply(plan, loaded, self.scorer(), now_ms=now_ms)
@@ -312,7 +302,7 @@ class Partition:
         published = time.perf_counter()
         self.processor.committed(effects)
         if idle_ms or polled.events:
-            self._idle_since = self.now()
+            self._idle_since = self.monotonic()
         stages = {
             "announce": announced - planned,
             "load": ready - announced,
@@ -334,40 +324,19 @@ class Partition:
         return effects
 
     def _idle_ms(self, polled: Polled) -> int:
-        """Wall-clock time to move the watermark on by: only at the end of the log, only if something is then due."""
+        """Time to move the watermark on by: only at the end of the log, only if something is then due.
+
+        By a clock that nobody sets: a wall clock that is put right would end sessions, or keep them.
+        """
         if polled.events or not polled.at_end:
             return 0
-        elapsed_ms = int((self.now() - self._idle_since) * 1000)
+        elapsed_ms = int((self.monotonic() - self._idle_since) * 1000)
         deadline = self.processor.schedule.next_deadline()
         if elapsed_ms < self.idle_after_ms or deadline is None:
             return 0
         reached = self.processor.position.watermark.copy()
         reached.advance(elapsed_ms)
         return elapsed_ms if reached.time(grace_ms=self.processor.rules.grace_ms) >= deadline else 0
-
-    async def _load(self, plan: Plan) -> dict[str, bytes | None]:
-        """The missing states: those not yet written from memory, the others from the view, which must be ours."""
-        loaded: dict[str, bytes | None] = {}
-        ask = []
-        for visitor in plan.missing:
-            unwritten = self._unwritten.get(visitor)
-            if unwritten is None:
-                ask.append(visitor)
-            else:
-                loaded[visitor] = unwritten[1]
-        if not ask:
-            return loaded
-        floor = self._durable.seq
-        stored, blobs = await self._retry_view(lambda: self.view.load(self.partition, ask))
-        if stored is None or stored.seq < floor:
-            raise ViewLostError(f"got seq {stored.seq if stored else 'none'}, expected at least {floor}")
-        if stored.seq > self.processor.position.seq:
-            raise FencedError(f"the view has seq {stored.seq}, this worker {self.processor.position.seq}")
-        loaded.update(zip(ask, blobs, strict=True))
-        gone = [visitor for visitor in plan.expected if loaded.get(visitor) is None]
-        if gone:
-            raise ViewLostError(f"{len(gone)} visitors with open sessions have no state")
-        return loaded
 
     # ---- committing -------------------------------------------------------------------------------------------------
 
@@ -382,109 +351,27 @@ class Partition:
             position.watermark,
             idle_ms,
         )
-        durable = self._durable
+        durable = self.behind.durable
         self._announced = (position.seq + 1, planned)
         await self.log.announce(durable, planned)
         self._committed_seq = durable.seq
 
     async def _commit(self) -> None:
         """Commit the newest position that the view has, if no announcement did: in a pause of the records."""
-        durable, (seq, planned) = self._durable, self._announced
+        durable, (seq, planned) = self.behind.durable, self._announced
         if self.log.atomic or durable.seq == self._committed_seq:
             return
         await self.log.commit(durable, planned if seq > durable.seq else None)
         self._committed_seq = durable.seq
 
-    # ---- behind -----------------------------------------------------------------------------------------------------
-
-    async def _hand_to(self, writer: asyncio.Task[None], effects: Effects) -> None:
-        """Queue the batch for Redis and the commit; wait while the queue is full, but not for a dead writer."""
-        seq = effects.position.seq
-        self._unwritten.update({visitor: (seq, blob) for visitor, blob in effects.states.items()})
-        while self._behind.full():
-            self.observer.view_behind(self.partition, self._behind.qsize())
-            if writer.done():
-                writer.result()
-            if self._stopping.is_set():
-                return  # it is in Kafka: the next owner finds it there
-            await asyncio.sleep(BACKOFF_S_MIN / 10)
-            self._alive()
-            self._tell_lag()
-        self._behind.put_nowait(effects)
-
-    async def _write_behind(self) -> None:
-        """Bring Redis up, batch after batch in order."""
-        while True:
-            effects = await self._behind.get()
-            position = effects.position
-            started = time.perf_counter()
-            stored = await self._retry_view(
-                lambda effects=effects: self.view.write(  # type: ignore[misc]
-                    self.partition,
-                    expected_seq=effects.position.seq - 1,
-                    position=effects.position,
-                    states=effects.states,
-                    deadlines=effects.deadlines,
-                )
-            )
-            if stored is not None and stored.seq > position.seq - 1:
-                raise FencedError(f"the view has seq {stored.seq}, this worker wanted to write {position.seq}")
-            if stored is not None:
-                raise ViewLostError(f"got seq {stored.seq}, expected {position.seq - 1}")
-            self._durable = position
-            for visitor in effects.states:
-                if self._unwritten[visitor][0] == position.seq:
-                    del self._unwritten[visitor]
-            self.observer.behind(self.partition, queued=self._behind.qsize(), view=time.perf_counter() - started)
-            self._behind.task_done()
-
-    async def _retry_view(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Wait a Redis outage out, with back-off; it is told when it begins and when it is over."""
-        pause = BACKOFF_S_MIN
-        while True:
-            try:
-                answer = await call()
-            except ViewError as error:
-                self.observer.redis_error("view", error, again=self.waiting_since is not None)
-                if self.waiting_since is None:
-                    self.waiting_since = self.monotonic()
-                if self._stopping.is_set():
-                    raise
-            else:
-                if self.waiting_since is not None:
-                    self.observer.back("redis", self.monotonic() - self.waiting_since, partition=self.partition)
-                    self.waiting_since = None
-                return answer
-            await self._sleep(pause)
-            # A wait is not a hang: only readiness looks at `waiting_since`.
-            self.progress = self.monotonic()
-            self._tell_lag()
-            pause = min(2 * pause, BACKOFF_S_MAX)
-
-    async def _settle(self, writer: asyncio.Task[None]) -> None:
-        """Wait until the view has everything."""
-        if self._durable.seq == self.processor.position.seq:
-            return
-        joined = asyncio.create_task(self._behind.join())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({joined, writer, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        joined.cancel()
-        stopping.cancel()
-        if writer.done():
-            writer.result()
-
-    async def _drain(self, writer: asyncio.Task[None]) -> None:
-        """Let the last writes reach Redis and the commit, for as long as a hand-over may take."""
-        joined = asyncio.create_task(self._behind.join())
-        await asyncio.wait({joined, writer}, timeout=HAND_OVER_S_MAX, return_when=asyncio.FIRST_COMPLETED)
-        joined.cancel()
-        if writer.done():
-            writer.result()
-        await self._commit()
-
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _waits(self) -> None:
+        # A wait is not a hang: readiness looks at `behind.waiting_since`.
+        self._alive()
+        self._tell_lag()
 
     def _tell_lag(self) -> None:
         self.observer.lag(self.partition, self.log.lag(), self.processor.watermark_time, int(self.now() * 1000))

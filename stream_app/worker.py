@@ -125,7 +125,7 @@ class Worker(ConsumerRebalanceListener):
         if self._alone:
             return False, f"partitions {sorted(self._alone)} came without their twin of the other input topic"
         for number, partition in sorted(self.partitions.items()):
-            waiting = partition.waiting_since
+            waiting = partition.behind.waiting_since
             if waiting is not None and time.monotonic() - waiting > WAITING_S:
                 return False, f"partition {number} has waited {time.monotonic() - waiting:.0f} s for Redis"
             if partition.state != "ready":

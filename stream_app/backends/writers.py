@@ -151,7 +151,9 @@ class AtLeastOnceWriter:
         if self._changelog_next not in (-1, first):
             # A former owner woke up with states in its hands. They are older, but compaction would keep the last:
             # taking over again writes ours once more.
+            # The view contains this batch, but not what lies before it: from there on the changelog is read.
             self._intruder = f"the changelog went on from {self._changelog_next} to {first} without us"
+            return self._changelog_next
         self._changelog_next = _next_offset(acknowledged, written)
         return self._changelog_next
 

@@ -2,14 +2,15 @@
 
 import pytest
 
-from stream_app import partition
+from stream_app import behind, partition
 from tests.loop.shop import Shop
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition, "BACKOFF_S_MIN", 0.001)
-    monkeypatch.setattr(partition, "BACKOFF_S_MAX", 0.004)
+    for module in (partition, behind):
+        monkeypatch.setattr(module, "BACKOFF_S_MIN", 0.001)
+        monkeypatch.setattr(module, "BACKOFF_S_MAX", 0.004)
 
 
 @pytest.fixture(params=["at_least_once", "exactly_once"], autouse=True)

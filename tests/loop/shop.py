@@ -111,6 +111,7 @@ class Shop:
             fenced_pause_s=0.01,
             listener=self._published,
             now=lambda: self.clock,
+            monotonic=lambda: self.clock,
         )
         self.task = asyncio.create_task(self.partition.run())
         return self.partition
@@ -158,7 +159,7 @@ class Shop:
         """Whether all that arrived is scored, written and committed."""
         ends = (len(self.broker.events), len(self.broker.labels))
         done = bool(self.broker.commits) and self.broker.commits[-1][:2] == ends
-        return done and self.partition.state == "ready" and not self.partition._unwritten
+        return done and self.partition.state == "ready" and not self.partition.behind.unwritten
 
     async def settle(self) -> None:
         await self.until(self.settled)

@@ -8,8 +8,8 @@ import pytest
 
 from stream_app.backends.memory import MemoryView
 from stream_app.backends.ports import LogError, ViewError
+from stream_app.behind import BATCHES_MAX
 from stream_app.core import state
-from stream_app.partition import WRITE_BEHIND_MAX
 from tests.core.streams import RULES, Partition
 from tests.loop.shop import (
     PATIENCE_S,
@@ -193,7 +193,7 @@ async def test_stop_finishes_what_is_in_hand_and_commits_it() -> None:
     assert shop.position().events_offset == 12
 
 
-@pytest.mark.parametrize("more", [1, 2, WRITE_BEHIND_MAX + 1])
+@pytest.mark.parametrize("more", [1, 2, BATCHES_MAX + 1])
 async def test_stop_with_a_view_that_is_away_leaves_the_rest_to_the_changelog(more: int) -> None:
     calm = await Shop(records_max=1).through(STREAM)
     shop = Shop(records_max=1)

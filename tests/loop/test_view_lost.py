@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from stream_app.backends.memory import MemoryLog
+from stream_app.behind import BATCHES_MAX
 from stream_app.core import state
 from stream_app.core.effects import encode_position
 from stream_app.core.processor import Rules
-from stream_app.partition import WRITE_BEHIND_MAX
 from tests.core.streams import RULES
 from tests.loop.shop import (
     NUMBER,
@@ -153,7 +153,7 @@ async def test_an_owner_that_sees_a_newer_view_writes_nothing_until_it_has_taken
     await shop.until(lambda: shop.partition.state == "fenced")
     assert "the view has seq" in shop.partition.problem
     assert shop.view.blobs == view
-    assert len(shop.broker.outputs["scores"]) <= 44 + (WRITE_BEHIND_MAX + 2) * 8
+    assert len(shop.broker.outputs["scores"]) <= 44 + (BATCHES_MAX + 2) * 8
     await shop.end()
     shop.start()
     await shop.settle()
@@ -173,7 +173,7 @@ async def test_an_owner_that_was_fenced_while_it_waited_for_records_publishes_no
         polled = await poll(log, timeout_ms=timeout_ms, records_max=records_max)  # type: ignore[arg-type]
         if polled.events:
             # The batch before this one is written while this one is read.
-            await shop.until(lambda: shop.partition._behind.empty())
+            await shop.until(lambda: not shop.partition.behind.queued)
             await asyncio.sleep(0.01)
         return polled
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from stream_app.backends.ports import ViewError
+from stream_app.behind import BATCHES_MAX
 from stream_app.core import processor, state
 from stream_app.core.effects import decode_position
-from stream_app.partition import WRITE_BEHIND_MAX
 from tests.core.streams import GAP, event
 from tests.loop.shop import (
     STREAM,
@@ -34,17 +34,17 @@ async def test_scores_go_on_without_the_view_up_to_a_bound_and_all_is_written_wh
     for n in range(1, 40):
         shop.say("a", "view_item", n / 10)
     # One batch is in the writer's hands, the queue is full, and one more was published before that was seen.
-    bound = 1 + WRITE_BEHIND_MAX + 2
+    bound = 1 + BATCHES_MAX + 2
     await shop.until(lambda: len(shop.broker.outputs["scores"]) == bound)
     for _ in range(20):
         await shop.until(lambda: True)
     assert len(shop.broker.outputs["scores"]) == bound
     assert shop.broker.commits[-1][:2] == ((bound, 0) if shop.exactly_once else committed)
-    assert len(shop.partition._unwritten) == 1
+    assert len(shop.partition.behind.unwritten) == 1
     shop.view.down = False
     await shop.settle()
     assert len(shop.broker.outputs["scores"]) == 40
-    assert shop.partition._unwritten == {}
+    assert shop.partition.behind.unwritten == {}
     assert shop.position().events_offset == 40
     await shop.end()
 
@@ -72,7 +72,7 @@ async def test_visitors_whose_state_waits_for_the_view_are_taken_from_memory() -
     await shop.settle()
     features = [json.loads(value) for _, value in shop.broker.outputs["features"]]
     assert [(r["visitor_id"], r["events"]) for r in features[-2:]] == [("b", 4), ("a", 5)]
-    assert shop.partition._unwritten == {}
+    assert shop.partition.behind.unwritten == {}
     await shop.end()
 
 
@@ -84,14 +84,14 @@ async def test_offsets_are_committed_now_and_then_even_if_the_view_never_catches
 
     async def slow_write(partition: int, **arguments: object) -> object:
         # Always one batch behind.
-        await shop.until(lambda: shop.partition._behind.qsize() > 0 or len(shop.broker.outputs["scores"]) == 100)
+        await shop.until(lambda: shop.partition.behind.queued > 0 or len(shop.broker.outputs["scores"]) == 100)
         return await calm(partition, **arguments)  # type: ignore[arg-type]
 
     shop.view.write = slow_write  # type: ignore[method-assign,assignment]
     for n in range(1, 100):
         shop.say("a", "view_item", n / 10)
     await shop.until(lambda: len(shop.broker.outputs["scores"]) == 100)
-    assert len({events for events, _, _ in shop.broker.commits}) >= 99 // WRITE_BEHIND_MAX - 2
+    assert len({events for events, _, _ in shop.broker.commits}) >= 99 // BATCHES_MAX - 2
     shop.view.write = calm  # type: ignore[method-assign]
     shop.say("a", "view_item", 10)
     await shop.settle()
