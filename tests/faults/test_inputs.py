@@ -149,7 +149,6 @@ async def test_a_clock_a_day_ahead_stops_the_worker_aloud_and_harms_nothing(faul
         await run.finish(f"28 clock set forward by a day: unready after {noticed:.1f} s; goes on with the right one")
 
 
-@pytest.mark.xfail(strict=True, reason="idle time is measured by the wall clock")
 @pytest.mark.long
 async def test_a_clock_set_forward_while_idle_ends_no_session(fault_run: Callable[..., Run], calm: Left) -> None:
     # Sessions may end by the clock here, as many as were due within the seconds that the partitions were idle.

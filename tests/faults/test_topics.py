@@ -21,11 +21,6 @@ from tests.scenarios.process import Process
 pytestmark = [pytest.mark.real_kafka, pytest.mark.real_redis]
 
 
-_NO_COMMIT = pytest.mark.xfail(
-    strict=True, reason="a group without offsets begins at the log's start, also where there are states already"
-)
-
-
 @asynccontextmanager
 async def _admin(run: Run) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=run.deployment.settings.kafka_bootstrap)
@@ -82,7 +77,6 @@ async def _stands_still_alone(run: Run, worker: Process) -> None:
 
 
 @EXACTLY_ONCE_IN_CI
-@_NO_COMMIT
 async def test_an_input_topic_made_again_is_refused(fault_run: Callable[..., Run]) -> None:
     async with fault_run() as run:
         await _half_done(run)
@@ -138,7 +132,6 @@ async def test_a_topic_deleted_under_a_worker_is_said_aloud(fault_run: Callable[
 
 
 @pytest.mark.long
-@_NO_COMMIT
 async def test_lost_group_offsets_do_not_start_the_log_over_in_silence(fault_run: Callable[..., Run]) -> None:
     async with fault_run() as run:
         await _half_done(run)

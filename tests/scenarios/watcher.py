@@ -62,11 +62,11 @@ class Watcher:
         return sum(len(records) for records in self._seen[topic].values()) - len(self.events(topic))
 
     def longest_silence(self, topic: str, *, since: float) -> float:
-        """Seconds between two arrivals in any one partition, the most there were from a monotonic time on."""
+        """The longest that any one partition was without an arrival, in seconds, from a monotonic time to its last."""
         longest = 0.0
         for (name, _), times in self.arrivals.items():
             if name == topic:
-                later = [time for time in times if time >= since]
+                later = [since, *(time for time in times if time >= since)]
                 longest = max([longest, *(b - a for a, b in pairwise(later))])
         return longest
 
