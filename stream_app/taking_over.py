@@ -80,9 +80,9 @@ class TakingOver:
             events_offset=committed.events_offset, labels_offset=committed.labels_offset
         )
         seq = max(base.seq, stored.seq if stored else 0, seq_min) + 1
-        if stored is None or rebuild or not 0 <= stored.changelog_end <= end:
+        if stored is None or rebuild or not committed.begun or not 0 <= stored.changelog_end <= end:
             reason = "missing" if stored is None else "lost" if rebuild else "not of this changelog"
-            deadlines, seq, end = await self._restore(base, seq, end, reason)
+            deadlines, seq, end = await self._restore(base, seq, end, reason, begun=committed.begun)
         else:
             deadlines, seq, end = await self._catch_up(base, stored, seq, end)
         await self._log.seek(events_offset=committed.events_offset, labels_offset=committed.labels_offset)
@@ -96,10 +96,19 @@ class TakingOver:
         )
         return TakenOver(position, deadlines, _pending(committed))
 
-    async def _restore(self, base: Position, seq: int, end: int, reason: str) -> tuple[dict[str, int], int, int]:
+    async def _restore(
+        self, base: Position, seq: int, end: int, reason: str, *, begun: bool
+    ) -> tuple[dict[str, int], int, int]:
         """Rebuild the view from the whole changelog; the deadlines found, the view's seq and what it contains."""
         started = time.monotonic()
         newest, covered = await self._read(start=0, end=end)
+        if newest and not begun:
+            # Offsets are committed before, or with, the first state.
+            raise UnusableError(
+                f"got no committed offsets, expected some, as the changelog has the states of {len(newest)} visitors: "
+                "the events topic was deleted and made again, or the group's offsets were deleted or have expired; set "
+                "the group's offsets to where reading is to go on, or start a new group id and topic prefix"
+            )
         end = await self._write_again(base, {visitor: newest[visitor] for visitor in covered}, end)
         await self._view.clear(self._partition)
         deadlines: dict[str, int] = {}

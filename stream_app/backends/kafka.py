@@ -88,7 +88,13 @@ class KafkaPartitionLog:
         position = decode_position(stored[self._events].metadata)
         if position is not None:
             self._refuse_other_topics(position)
-        return Committed(offsets[0], offsets[1], self._stamp(position) if position else None)
+            if stored[self._labels].offset < 0:
+                raise UnusableError(
+                    f"{self._labels.topic}-{self.partition}: got no committed offset, expected one beside that of the "
+                    "events: the topic was deleted and made again; start a new group id and topic prefix"
+                )
+        begun = stored[self._events].offset >= 0
+        return Committed(offsets[0], offsets[1], self._stamp(position) if position else None, begun)
 
     async def seek(self, *, events_offset: int, labels_offset: int) -> None:
         """See `ports.PartitionLog`."""

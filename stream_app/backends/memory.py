@@ -61,7 +61,7 @@ class MemoryLog:
         """See `ports.PartitionLog`."""
         self._check("take_over")
         if not self._broker.commits:
-            return Committed(0, 0, None)
+            return Committed(0, 0, None, begun=False)
         events, labels, metadata = self._broker.commits[-1]
         if events > len(self._broker.events) or labels > len(self._broker.labels):
             raise UnusableError(f"got committed offset {events}, expected 0 to {len(self._broker.events)}")

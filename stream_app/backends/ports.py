@@ -37,11 +37,15 @@ class Polled(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What a partition's group has committed: offsets to read next, and the position that travelled with them."""
+    """What a partition's group has committed: offsets to read next, and the position that travelled with them.
+
+    Offsets that were set by hand carry none. Not `begun`: nothing was ever committed, or it is gone.
+    """
 
     events_offset: int
     labels_offset: int
     position: Position | None
+    begun: bool = True
 
 
 class PartitionLog(Protocol):

@@ -209,3 +209,18 @@ async def test_an_owner_that_has_not_written_yet_is_not_stopped_by_what_the_form
     await shop.end()
     features = [json.loads(value) for _, value in shop.broker.outputs["features"]]
     assert [record["events"] for record in features] == [1, 2]
+
+
+async def test_states_without_committed_offsets_need_a_person() -> None:
+    # Deleting the events topic deletes the group's offsets of it: the states speak of records that are gone.
+    shop = Shop()
+    shop.append(STREAM[0])
+    await shop.settle()
+    await shop.end()
+    shop.broker.commits.clear()
+    published = len(shop.broker.outputs["scores"])
+    shop.start()
+    await asyncio.wait_for(shop.task, 10)
+    assert shop.partition.state == "stopped"
+    assert "got no committed offsets, expected some, as the changelog has the states of" in shop.partition.problem
+    assert len(shop.broker.outputs["scores"]) == published
