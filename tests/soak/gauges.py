@@ -94,6 +94,8 @@ async def lag(settings: Settings) -> int | None:
             await consumer.start()
             ends = await consumer.end_offsets(places)
             stored = await client.list_consumer_group_offsets(settings.group_id, partitions=places)
+            if not all(place in stored for place in places):
+                return None  # the coordinator is still loading
             return sum(int(ends[place]) - max(0, int(stored[place].offset)) for place in places)
     except _FAILURES:
         return None

@@ -183,7 +183,8 @@ class _Soak:
     async def _judge(self) -> None:
         problems = self._outcome.problems
         problems += self._stage.ended_by_themselves()
-        problems += self._stage.errors()
+        errors, explained = self._stage.errors()
+        problems += errors
         self._say("auditing")
         started = time.monotonic()
         report = await audit(self._settings)
@@ -196,6 +197,7 @@ class _Soak:
             problems += one.problems
         self._summarise(report, audited_s=time.monotonic() - started)
         self._outcome.summary["lives"] = [one.as_json() for one in found]
+        self._outcome.summary["explained_errors"] = explained
         self._outcome.summary["problems"] = problems
 
     def _summarise(self, report: Report, *, audited_s: float) -> None:
