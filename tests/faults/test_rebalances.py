@@ -114,7 +114,7 @@ async def test_a_loop_that_ends_by_itself_ends_the_process(fault_run: Callable[.
     async with fault_run() as run:
         verb = "trainer" if "trainer" in loop else "worker"
         silent = run.start(verb, plan=Plan([Fault(f"stream_app.{loop}", "skip")]))
-        code = await asyncio.to_thread(silent.wait)
+        code = await asyncio.to_thread(silent.wait, 60)
         run.report(f"34 {loop} returns: exit code {code}")
         assert code != 0
         assert "by itself" in silent.said()
