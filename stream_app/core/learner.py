@@ -171,7 +171,9 @@ class Learner:
             offsets = {int(partition): int(offset) for partition, offset in values["offsets"]}
             positions = {(int(p), int(k)): (int(t), int(n)) for p, k, t, n in values["positions"]}
             classifier = values["classifier"]
-        except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+            for example in held:
+                check_finite(example)
+        except (ValueError, KeyError, TypeError, NonFiniteError, msgspec.ValidationError) as error:
             raise ValueError(f"got a damaged snapshot of model {self.model.name!r} ({error!r})") from None
         self.model.restore(classifier)
         self.model.priors.table.set_clock(landmark=landmark, newest=newest, base=base)

@@ -11,6 +11,7 @@ Every record carries HMAC-SHA256 over its key and value. MessagePack, no pickle:
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -103,7 +104,8 @@ class SnapshotReader:
         Raises
         ------
         RefusedError
-            If the record is unsigned, wrongly signed, damaged, or of another schema. Reading may go on after it.
+            If the record is unsigned, wrongly signed, damaged, of another schema, or has a number that is not finite in
+            it or in its entries: one such number would make every later score one. Reading may go on after it.
         """
         if key is None or value is None:
             return None
@@ -126,7 +128,21 @@ class SnapshotReader:
             raise RefusedError("foreign_schema", f"got schema {head.schema}, expected {SNAPSHOT_SCHEMA}")
         ready = [(entry, staged.counts) for entry, staged in self._staged.items() if staged.version <= head.version]
         self._staged = {entry: staged for entry, staged in self._staged.items() if staged.version > head.version}
+        # The examples that are held back are many, and looked at by whoever learns them.
+        state = {name: value for name, value in head.state.items() if name != "held"}
+        if not _is_finite(state) or not _is_finite([counts for _, counts in ready]):
+            raise RefusedError("non_finite", f"version {head.version} has a number that is not finite")
         return head, ready
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, np.ndarray):
+        return bool(np.isfinite(value).all())
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return all(map(_is_finite, value)) if isinstance(value, list | tuple) else True
 
 
 def signature_of(headers: Iterable[tuple[str, bytes]]) -> bytes | None:

@@ -80,7 +80,7 @@ def test_a_snapshot_comes_back_with_its_head_last_and_its_entries_beside_it() ->
 @settings(max_examples=50, deadline=None)
 @given(
     shape=st.lists(st.integers(0, 4), max_size=3),
-    special=st.sampled_from([0.0, -0.0, 1 / 3, 5e-324, 1.7e308, float("inf"), float("nan")]),
+    special=st.sampled_from([0.0, -0.0, 1 / 3, 5e-324, 1.7e308, -1.7e308]),
 )
 def test_arrays_of_any_shape_come_back_bit_for_bit_and_can_be_written_to(shape: list[int], special: float) -> None:
     array = np.full(shape, special)
@@ -243,6 +243,19 @@ def test_well_signed_noise_is_refused_and_raises_nothing_else(value: bytes, entr
         one.read(*signed(key, value))
     # Whatever it was, reading goes on.
     assert read(one, written(2**63, {}))[0][0].version == 2**63
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused_wherever_it_is(value: float) -> None:
+    for state in ({"a": value}, {"a": {"b": [1, value]}}, {"a": np.array([[0.0], [value]])}):
+        (head,) = encode_snapshot("newton", state, {}, version=1, published_at=0, secret=SECRET)
+        refused("non_finite", head, reader())
+    one = reader()
+    entry, head = written(1, {("item", "i"): [0.5, value]})
+    assert one.read(*entry) is None
+    refused("non_finite", head, one)
+    # The next good one is taken, without what came with the bad one.
+    assert read(one, written(2, {("item", "j"): [0.5, 1.0]}))[0][1] == [(("item", "j"), [0.5, 1.0])]
 
 
 def test_a_head_of_another_schema_is_refused_and_the_entries_wait_for_one_of_ours() -> None:
