@@ -28,6 +28,7 @@ class History:
     def close(self) -> None:
         """The run is over: what ends with it is not part of it."""
         self._closed = True
+        self._now = float  # the loop, and all that hangs on it, ends with the run
 
     def digest(self) -> str:
         """The same for two runs that were the same."""

@@ -22,7 +22,7 @@ from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryView
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter
-from stream_app.core.effects import Effects, Position
+from stream_app.core.effects import Effects, Planned, Position
 from stream_app.core.learner import Learner
 from stream_app.core.watermark import Watermark
 from stream_app.partition import Partition
@@ -131,6 +131,22 @@ async def _announced_after(self: AtLeastOnceWriter, effects: Effects) -> int:
     if (position := getattr(self, "_later", None)) is not None:
         await self.commit(position)
     return end
+
+
+async def _blind(self: AtLeastOnceWriter, effects: Effects) -> int:
+    self._changelog_next = -1
+    return await _publish_twice(self, effects)
+
+
+_carry_out_again: Final = Partition._carry_out_again
+
+
+async def _advance_lost(self: Partition, planned: Planned) -> bool:
+    seq = self.processor.position.seq
+    more_due = await _carry_out_again(self, planned)
+    if self.processor.position.seq == seq:
+        self.processor.position.watermark = planned.watermark.copy()
+    return more_due
 
 
 # ---- taking over ----------------------------------------------------------------------------------------------------
@@ -311,6 +327,17 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "a batch is announced after its outputs, not before",
         TWICE,
         [(AtLeastOnceWriter, "announce", _no_announcement), (AtLeastOnceWriter, "publish", _announced_after)],
+    ),
+    "advance_lost": Mutant(
+        "a batch that proves done is passed over with the time that it let pass",
+        TWICE,
+        [(Partition, "_carry_out_again", _advance_lost)],
+    ),
+    "intruder_not_noticed": Mutant(
+        "what a former owner writes into the changelog is not noticed",
+        TWICE,
+        [(AtLeastOnceWriter, "publish", _blind)],
+        Climate({"unanswered": 0.04}, ("join", "hand over", "kill")),
     ),
     "no_deduplication": Mutant(
         "the trainer does not tell repeated examples by their position", TWICE, [(Learner, "fold", _fold_all)]

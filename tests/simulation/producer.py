@@ -121,6 +121,7 @@ class SimulatedProducer:
         self._transact_task: asyncio.Task[None] | None = None
         #: as the shipping `TransactionalProducer` has it
         self.unanswered = False
+        self.fenced = False
 
     # ---- the API ----------------------------------------------------------------------------------------------------
 
