@@ -43,7 +43,7 @@ async def _half_done(run: Run) -> None:
 async def _stands_still(run: Run, worker: Process, words: str) -> None:
     """Readiness is false and says why; so do the log and the metric; nothing is scored."""
     before = await run.deployment.count(topics.SCORES)
-    await run.until("a refusal of each", lambda: worker.metric("intent_unusable_total") == 4, seconds=40)
+    await run.until("a refusal of each", lambda: worker.metric("intent_unusable_total") == 4)
     ready, found = worker.ready()
     assert ready is False
     assert words in found

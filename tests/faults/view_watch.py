@@ -21,6 +21,7 @@ class ViewWatch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        self._over = False
         #: (partition, seq before, seq after)
         self.went_back: list[tuple[int, int, int]] = []
 
@@ -31,10 +32,10 @@ class ViewWatch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Asked, not cancelled: before Python 3.12 `asyncio.wait_for`, in the client, may swallow a cancellation.
+        self._over = True
         assert self._task is not None
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await self._task
 
     async def _watch(self) -> None:
         settings = self._settings
@@ -43,7 +44,7 @@ class ViewWatch:
         newest = [0] * len(keys)
         client = Redis.from_url(settings.redis_url.get_secret_value())
         try:
-            while True:
+            while not self._over:
                 with contextlib.suppress(RedisError):
                     for partition, stored in enumerate(await client.mget(keys)):
                         position = decode_position(stored)

@@ -28,6 +28,7 @@ class Watcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        self._over = False
         #: (topic, partition) → monotonic times of arrival
         self.arrivals: dict[tuple[str, int], list[float]] = defaultdict(list)
         #: topic → partition → (offset, event id, visitor), in the order of arrival
@@ -41,10 +42,9 @@ class Watcher:
     async def stop(self) -> None:
         """End; harmless when not started. Raises what has ended the watcher before, if anything."""
         task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        # Asked, not cancelled: before Python 3.12 `asyncio.wait_for`, in the client, may swallow a cancellation.
+        self._over = True
+        if task is not None:
             await task
 
     def check(self) -> None:
@@ -106,7 +106,7 @@ class Watcher:
         names = {self._settings.topic(name): name for name in WATCHED}
         consumer.assign([TopicPartition(full, p) for full in names for p in range(self._settings.topic_partitions)])
         try:
-            while True:
+            while not self._over:
                 with contextlib.suppress(KafkaError):  # a broker that is away: the faults are not ours to survive
                     for place, records in (await consumer.getmany(timeout_ms=100)).items():
                         seen = self._seen[names[place.topic]][place.partition]
