@@ -1,7 +1,7 @@
 # Everything a newcomer types. `make` alone lists it. ARGS="…" goes to the command: make demo ARGS="--events 5000"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types contract ci soak bench clean
+.PHONY: help demo test faults lint types contract ci simulate soak bench clean
 SHELL := /bin/sh
 ARGS ?=
 
@@ -42,6 +42,9 @@ contract: $(DEV) ## what may import what
 
 ci: lint types contract ## what CI runs: with CI=true a missing server is a failure, not a skip
 	CI=true $(MAKE) test
+
+simulate: $(DEV) ## seeds on a simulated Kafka and Redis: docs/simulation.md
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 soak: $(DEV) ## half an hour of traffic and random kills on real servers, then the verdict: docs/soak.md
 	$(BIN)/python -m tests.soak $(ARGS)
