@@ -13,6 +13,7 @@ import faust
 from mode import Service
 from prometheus_client import CollectorRegistry
 
+from stream_app.backends.clients import is_told_elsewhere
 from stream_app.observe import Observer
 from stream_app.settings import DEVELOPMENT_KEY, Settings
 from stream_app.trainer import Trainer
@@ -162,6 +163,7 @@ def create_faust_worker(deployment: Deployment, loop: asyncio.AbstractEventLoop)
     settings = deployment.settings
     tune_garbage_collector()
     configure_logging(settings)
+    loop.set_exception_handler(_complaint)
     warn_of_development_key(settings)
     faust_worker = faust.Worker(
         deployment.app,
@@ -174,6 +176,11 @@ def create_faust_worker(deployment: Deployment, loop: asyncio.AbstractEventLoop)
     # Faust turns the terminal's cursor on and off, even into a pipe: our standard output is for facts.
     faust_worker.spinner = None
     return faust_worker
+
+
+def _complaint(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if not is_told_elsewhere(context):
+        loop.default_exception_handler(context)
 
 
 def tune_garbage_collector() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer import sender
 
 from stream_app.backends.ports import LogError
@@ -80,6 +80,17 @@ class TransactionalProducer(AIOKafkaProducer):
                 raise
 
         self.client.send = watched  # type: ignore[method-assign]
+
+    @property
+    def fenced(self) -> bool:
+        """Whether the broker has told it so; later calls fail with anything but that."""
+        told = self._txn_manager._transaction_waiter
+        return (
+            told is not None
+            and told.done()
+            and not told.cancelled()
+            and isinstance(told.exception(), ProducerFenced | InvalidProducerEpoch)
+        )
 
 
 class KafkaClients:
@@ -209,6 +220,17 @@ async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     if unfinished:
         stopping.cancel()
     await asyncio.gather(stopping, return_exceptions=True)
+
+
+def is_told_elsewhere(context: dict[str, Any]) -> bool:
+    """Whether what an event loop complains of is a failure of the Kafka client that we have told ourselves.
+
+    When a producer fails, aiokafka leaves its exception in futures of its own that nobody can ask any more; asyncio
+    would tell each as an error, where nothing is lost.
+    """
+    return context.get("message") == "Future exception was never retrieved" and isinstance(
+        context.get("exception"), KafkaError
+    )
 
 
 async def all_acknowledged(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:

@@ -122,9 +122,9 @@ class SnapshotWriter:
                 # aiokafka commits even when a batch failed: wait for each acknowledgement first.
                 await all_acknowledged(sent)
                 await producer.commit_transaction()
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
         except (*FAILURES, IllegalOperation) as error:
+            if producer.fenced or isinstance(error, ProducerFenced | InvalidProducerEpoch):
+                raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
             raise LogError(f"writing a snapshot: {error!r}") from error
 
     async def stop(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -204,11 +204,11 @@ class ExactlyOnceWriter:
         try:
             async with asyncio.timeout(TRANSACTION_S_MAX):
                 return await self._transact(producer, effects)
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            await self.close()
-            raise FencedError(f"another owner writes to this partition: {error!r}") from error
         except (*FAILURES, IllegalOperation) as error:
+            fenced = producer.fenced or isinstance(error, ProducerFenced | InvalidProducerEpoch)
             await self.close()
+            if fenced:
+                raise FencedError(f"another owner writes to this partition: {error!r}") from error
             raise LogError(f"writing: {error!r}") from error
         except asyncio.CancelledError:
             await asyncio.shield(self.close())
@@ -279,17 +279,23 @@ class _Sender:
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, records: list[Keyed]
     ) -> list[tuple[asyncio.Future[Any], int]]:
-        sent = []
-        batch = producer.create_batch()
         now_ms = int(time.time() * 1000)
-        for key, value in records:
-            if batch.append(key=key, value=value, timestamp=now_ms) is None:
-                sent.append((await producer.send_batch(batch, topic, partition=self._partition), batch.record_count()))
-                batch = producer.create_batch()
-                batch.append(key=key, value=value, timestamp=now_ms)
-        if batch.record_count():
-            sent.append((await producer.send_batch(batch, topic, partition=self._partition), batch.record_count()))
-        return sent
+        return [
+            (await producer.send_batch(batch, topic, partition=self._partition), batch.record_count())
+            for batch in _filled(producer, records, now_ms)
+        ]
+
+
+def _filled(producer: AIOKafkaProducer, records: list[Keyed], now_ms: int) -> Iterator[Any]:
+    """Record batches, each as full as it gets."""
+    batch = producer.create_batch()
+    for key, value in records:
+        if batch.append(key=key, value=value, timestamp=now_ms) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=now_ms)
+    if batch.record_count():
+        yield batch
 
 
 def _next_offset(acknowledged: list[Any], written: list[tuple[asyncio.Future[Any], int]]) -> int:

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 
+from aiokafka.errors import ProducerFenced
 from aiokafka.producer import sender
 
 from stream_app.backends import clients
@@ -21,6 +22,7 @@ async def test_a_transactional_producer_waits_shortly_and_watches_its_requests()
     producer = clients.KafkaClients(load()).transactional_producer("shop-0", client_id="test")
     assert sender.BACKOFF_OVERRIDE == 0.002
     assert not producer.unanswered
+    assert not producer.fenced
     assert producer.client.send.__name__ == "watched"
     await producer.stop()
 
@@ -34,3 +36,11 @@ def test_nothing_starts_without_the_asserts_that_the_client_checks_its_state_wit
     )
     assert refused.returncode == 1
     assert "RuntimeError: python -O takes away checks" in refused.stderr
+
+
+def test_only_what_the_client_left_behind_is_no_news() -> None:
+    left = {"message": "Future exception was never retrieved", "exception": ProducerFenced()}
+    assert clients.is_told_elsewhere(left)
+    assert not clients.is_told_elsewhere({**left, "exception": ValueError("ours")})
+    assert not clients.is_told_elsewhere({**left, "message": "Task exception was never retrieved"})
+    assert not clients.is_told_elsewhere({"message": "anything"})

@@ -17,7 +17,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, RequestTimedOutEr
 from stream_app import topics
 from stream_app.admin import create_topics, topic_facts
 from stream_app.backends.child_process import free_port
-from stream_app.backends.clients import KafkaClients
+from stream_app.backends.clients import KafkaClients, is_told_elsewhere
 from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryBroker, MemoryLog
@@ -659,3 +659,18 @@ async def test_a_partition_that_was_taken_away_can_still_be_asked_for_its_lag(ka
             await log.commit(at(1))
     with pytest.raises(LogError):
         await log.seek(events_offset=0, labels_offset=0)
+
+
+@real_exactly_once
+async def test_what_the_client_leaves_behind_of_a_fenced_transaction_is_known_as_such(kafka: Kafka) -> None:
+    # Our own line tells it; asyncio's about a future that nobody looked at would say ERROR where nothing is lost.
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    former, successor = await kafka.open(), await kafka.open()
+    await former.take_over()
+    await successor.take_over()
+    with pytest.raises(FencedError):
+        await former.publish(Effects(at(1, events=0), states={"a": b"1"}, scores=[(b"a", b"1")]))
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert all(is_told_elsewhere(complaint) for complaint in complaints)

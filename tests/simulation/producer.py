@@ -121,7 +121,6 @@ class SimulatedProducer:
         self._transact_task: asyncio.Task[None] | None = None
         #: as the shipping `TransactionalProducer` has it
         self.unanswered = False
-        self.fenced = False
 
     # ---- the API ----------------------------------------------------------------------------------------------------
 
@@ -142,6 +141,11 @@ class SimulatedProducer:
                 await asyncio.sleep(_BACKOFF_S)
             else:
                 return
+
+    @property
+    def fenced(self) -> bool:
+        """As the shipping `TransactionalProducer` has it."""
+        return isinstance(self._failed, ProducerFenced)
 
     def create_batch(self) -> BatchBuilder:
         """An empty batch."""
