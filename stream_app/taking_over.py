@@ -82,6 +82,8 @@ class TakingOver:
         seq = max(base.seq, stored.seq if stored else 0, seq_min) + 1
         if stored is None or rebuild or not committed.begun or not 0 <= stored.changelog_end <= end:
             reason = "missing" if stored is None else "lost" if rebuild else "not of this changelog"
+            if not committed.begun:
+                reason = "nothing was committed yet"
             deadlines, seq, end = await self._restore(base, seq, end, reason, begun=committed.begun)
         else:
             deadlines, seq, end = await self._catch_up(base, stored, seq, end)
@@ -142,6 +144,8 @@ class TakingOver:
         """Each visitor's newest state in a part of the changelog, and for whom that is not the last one there."""
         newest: dict[str, bytes | None] = {}
         covered: set[str] = set()
+        if start >= end:
+            return newest, covered
         async for chunk in self._log.changelog(start=start, end=end):
             self._alive()
             for visitor, blob in chunk:
