@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import time
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +16,7 @@ from producers.sink import KafkaSink, partition_of
 from stream_app import topics
 from stream_app.core.codec import encode
 from tests.faults.conftest import EXACTLY_ONCE_IN_CI
-from tests.faults.launcher import Plan
+from tests.faults.launcher import CLOCK_JUMPS, Plan
 from tests.faults.run import Run
 from tests.faults.stream import EVENTS, SHOP
 from tests.scenarios.deployment import Left
@@ -162,10 +162,11 @@ async def test_a_clock_set_forward_while_idle_ends_no_session(fault_run: Callabl
 
 async def _jumping(run: Run, *, seconds: float) -> Process:
     """A worker whose clock jumps when it has scored half of the stream and is idle at the end of its log."""
-    jumping = run.start("worker", plan=Plan(clock_jump_s=seconds, clock_jump_after_s=20.0))
-    started = time.monotonic()
+    jumping = run.start("worker", plan=Plan(clock_jump_s=seconds))
     await run.scoring(jumping)
     await run.send(0.5)
     await run.scored()
-    await asyncio.sleep(max(0.0, started + 22 - time.monotonic()))
+    await asyncio.sleep(2)
+    os.kill(jumping.pid, CLOCK_JUMPS)
+    await asyncio.sleep(2)
     return jumping
