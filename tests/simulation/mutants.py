@@ -133,11 +133,6 @@ async def _announced_after(self: AtLeastOnceWriter, effects: Effects) -> int:
     return end
 
 
-async def _blind(self: AtLeastOnceWriter, effects: Effects) -> int:
-    self._changelog_next = -1
-    return await _publish_twice(self, effects)
-
-
 _carry_out_again: Final = Partition._carry_out_again
 
 
@@ -332,12 +327,6 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "a batch that proves done is passed over with the time that it let pass",
         TWICE,
         [(Partition, "_carry_out_again", _advance_lost)],
-    ),
-    "intruder_not_noticed": Mutant(
-        "what a former owner writes into the changelog is not noticed",
-        TWICE,
-        [(AtLeastOnceWriter, "publish", _blind)],
-        Climate({"unanswered": 0.04}, ("join", "hand over", "kill")),
     ),
     "no_deduplication": Mutant(
         "the trainer does not tell repeated examples by their position", TWICE, [(Learner, "fold", _fold_all)]

@@ -113,7 +113,7 @@ class Run:
             events_topic=self.settings.topic(topics.EVENTS),
             labels_topic=self.settings.topic(topics.LABELS),
         )
-        self.patience = chance.choice((2.0, 5.0, 10.0))
+        self.patience = chance.choice((1.0, 2.0, 4.0))
         self.batch_records_max = chance.choice((3, 100, 100))
         self.lives = [_Life(f"worker-{n}", "worker") for n in range(chance.choice((1, 1, 2, 2, 3)))]
         self.lives += [_Life(f"trainer-{n}", "trainer") for n in range(chance.choice((1, 1, 2)))]
@@ -132,7 +132,7 @@ class Run:
             history_ttl_ms=3_600_000,
             batch_records_max=chance.randint(1, 8),
             reservoir_size=chance.choice((2, 4, 8)),
-            session_timeout_ms=chance.choice((2_000, 3_000, 5_000)),
+            session_timeout_ms=chance.choice((3_000, 5_000, 6_000)),
             snapshot_interval_ms=chance.choice((300, 1_000, 2_500)),
             topic_partitions=self.partitions,
         )
@@ -256,7 +256,7 @@ class Run:
         if self._calm or not process.alive or process.stopped:
             return
         self._count("stop")
-        seconds = 0.1 + self.chance.random() ** 2 * 8.0
+        seconds = 0.1 + self.chance.random() ** 2 * 12.0
         self.history.note(process.name, f"is stopped for {seconds:.2f} s {where}")
         process.stop()
         self.network.later(seconds, lambda: self._go_on(process))
