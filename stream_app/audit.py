@@ -234,10 +234,8 @@ class _Audit:
         behind = 0
         labels, events = self._names.labels, self._names.events
         async for record in self._kafka.records(labels, partition, self._spans[labels][partition]):
-            if record.offset < self._offset(labels, partition):
-                trial.label(record)
-            else:
-                behind += 1
+            trial.label(record)
+            behind += record.offset >= self._offset(labels, partition)
         async for record in self._kafka.records(events, partition, self._spans[events][partition]):
             trial.event(record)
             behind += record.offset >= self._offset(events, partition)

@@ -58,8 +58,9 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "an events record was dealt with: `scored`, scored but `late`, `duplicate`, `replayed` (its state has"
                 " it from before a crash) or `rejected` (of type `unknown`)"),
             MetricSpec("intent_labels_total", "counter", ("outcome",), "labels",
-                "a checkout label came: `matched` an open session, `early` (its events are yet to come),"
-                " `duplicate`, `unmatched`, `refund`, `cancel`, `taken_back` or `replayed`"),
+                "a checkout label came: `resolved` events at once, `matched` an open session (it is settled when that"
+                " ends), `early` (its events are yet to come), `duplicate`, `unmatched`, `refund`, `cancel`,"
+                " `taken_back` or `replayed`"),
             MetricSpec("intent_dead_letters_total", "counter", ("topic", "reason"), "records",
                 "a record was rejected; its bytes and the reason are on `dead.letters.v1`"),
             MetricSpec("intent_events_ahead_total", "counter", (), "events",

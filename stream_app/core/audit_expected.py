@@ -34,13 +34,17 @@ class Evidence(Protocol):
         """The latest deadline of a session that the event at this offset has ended, −1 without one."""
         ...
 
+    def taught_at(self, label_offset: int) -> int | None:
+        """The offset of the visitor's newest event when this label taught at once; None if it did not."""
+        ...
+
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """What was written of this session's end; `closed` lacks only where it ended and what labels told of it."""
         ...
 
 
 class NoEvidence:
-    """Of a partition that never idled, whose labels all came before the sessions' ends."""
+    """Of a partition that never idled, whose labels all came right before the sessions' ends."""
 
     @property
     def clock(self) -> Sequence[tuple[int, int]]:
@@ -54,6 +58,10 @@ class NoEvidence:
     def passed_by(self, offset: int) -> int:
         """None known."""
         return -1
+
+    def taught_at(self, label_offset: int) -> int | None:
+        """None did."""
+        return None
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """None known: every label counts."""
@@ -125,6 +133,7 @@ class Learnable(NamedTuple):
             label_time=outcome.time,
             position=self.position,
             touched=outcome.touched,
+            events_offset=outcome.events_offset,
         )
 
 

@@ -4,12 +4,14 @@ It shares with the engine what defines the product (decoding, the session fold, 
 nothing of how the engine gets there: no batches, no plan, no cache, no schedule of lazy deadlines, no replay. A session
 ends here at the very event whose watermark passes its deadline.
 
-Three things are not told by the events alone, and are taken from the outputs as *evidence*; each is then held against
+Four things are not told by the events alone, and are taken from the outputs as *evidence*; each is then held against
 everything else that was written:
 
 * where the wall clock moved an idle partition on: closed sessions say which of them ended by the clock, and between
   which events; a score says the watermark after its event;
 * which labels had been told when a session ended: the closed session says the visitor's last one;
+* where a label came that taught at once: its examples say the visitor's newest event by then. A label without such
+  examples taught nothing before its session's end;
 * where a batch had too many sessions to end and left some to the next: those say that the clock ended them, with a
   deadline that an event had passed before.
 """
@@ -22,9 +24,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 from zlib import crc32
 
-from stream_app.core import codec, features, outcomes, session, state
+from stream_app.core import checkouts, codec, features, outcomes, session, state
 from stream_app.core.audit_expected import Duplicate, Evidence, Expected, Learnable, Refused, Scored
-from stream_app.core.batch import BY_CLOCK, BY_EVENT
+from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.codec import Rejected
 from stream_app.core.emission import Ending, closed_record
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
@@ -53,6 +55,8 @@ class PartitionFold:
         self._touched: dict[str, None] = {}
         self._deadlines: list[tuple[int, str]] = []
         self._labels: dict[str, deque[tuple[int, CheckoutLabel]]] = {}
+        #: visitor → (offset of its newest event by then, label offset) of the labels that taught at once
+        self._taught: dict[str, deque[tuple[int, int]]] = {}
         self._clock_read = 0
         self._expected: list[Expected] = []
         #: (trigger, rank, visitor) → outcomes of the place at hand
@@ -60,15 +64,19 @@ class PartitionFold:
 
     # ---- in ---------------------------------------------------------------------------------------------------------
 
-    def label(self, record: Record) -> None:
-        """Queue one label for the visitor's next session that ends after it was told."""
+    def label(self, record: Record) -> str | None:
+        """Queue one label until it is known to have been told; its visitor, None if it is refused."""
         label = codec.decode_label(record.value, record_time_ms=record.timestamp)
         if not isinstance(label, Rejected) and self._check_keys:
             label = codec.check_key(record.key, label.visitor_id) or label
         if isinstance(label, Rejected):
             self._expected.append(Refused(record, label))
-        else:
-            self._labels.setdefault(label.visitor_id, deque()).append((record.offset, label))
+            return None
+        self._labels.setdefault(label.visitor_id, deque()).append((record.offset, label))
+        place = self.evidence.taught_at(record.offset)
+        if place is not None:
+            self._taught.setdefault(label.visitor_id, deque()).append((place, record.offset))
+        return label.visitor_id
 
     def event(self, record: Record) -> None:
         """Fold one record of the events topic."""
@@ -108,6 +116,7 @@ class PartitionFold:
             self._end_by_clock(next_offset)
         for visitor_id in list(self._labels):
             self._apply_labels(visitor_id, self._visitor(visitor_id), below=labels_offset)
+        self._tell_outcomes()
 
     # ---- out --------------------------------------------------------------------------------------------------------
 
@@ -201,6 +210,7 @@ class PartitionFold:
         assert isinstance(event_time, int)
         here = Ending(BY_EVENT, offset, offset + 1)
         watermark = self._watermark_time()
+        self._apply_taught(visitor_id, visitor)
         # Over at this event, or by the visitor's own coming back.
         over = [s for s in visitor.sessions if s.last + gap_ms <= watermark or s.last + gap_ms < event_time]
         for ended in sorted(over, key=lambda s: (s.last, s.session_id)):
@@ -220,8 +230,11 @@ class PartitionFold:
         if group == _PURCHASE:
             same = session.is_same_checkout(current, event)
             if not same:
-                bought = outcomes.resolve(current, visitor_id, label=1, source="purchase", time=event_time)
-                self._resolve(here, visitor_id, bought)
+                before_it = visitor.events_offset
+                bought = outcomes.resolve(
+                    current, visitor_id, label=1, source="purchase", time=event_time, events_offset=before_it
+                )
+                self._resolve(here.trigger, visitor_id, bought)
                 session.start_episode(current, event_time)
             session.count_purchase(current, event, event_time, same_checkout=same)
         step = session.fold(current, event, event_time, group, visitor.history)
@@ -296,14 +309,16 @@ class PartitionFold:
             if ending.kind == BY_EVENT and told.position == (BY_CLOCK, time) and told.next_offset > ending.place:
                 # One of too many: the batch of that event left it to the next.
                 ending = Ending(*told.position, told.next_offset)
-        marks = session.settle_marks(visitor, ended, gap_ms=gap_ms)
+        marks = checkouts.settle(visitor, ended, gap_ms=gap_ms)
         visitor.sessions = [s for s in visitor.sessions if s is not ended]
         visitor.marks = [mark for mark in visitor.marks if mark not in marks.all]
         for mark in marks.told:
-            bought = outcomes.resolve(ended, visitor_id, label=1, source="label", time=mark.time, until=mark.time)
-            self._resolve(ending, visitor_id, bought)
-        left = outcomes.resolve(ended, visitor_id, label=0, source="session_end", time=time)
-        self._resolve(ending, visitor_id, left)
+            bought = outcomes.resolve_told(ended, visitor_id, mark, events_offset=visitor.events_offset)
+            self._resolve(ending.trigger, visitor_id, bought)
+        left = outcomes.resolve(
+            ended, visitor_id, label=0, source="session_end", time=time, events_offset=visitor.events_offset
+        )
+        self._resolve(ending.trigger, visitor_id, left)
         self._expected.append(
             closed_record(
                 visitor_id,
@@ -316,9 +331,9 @@ class PartitionFold:
         )
         session.remember_finished(visitor.history, ended)
 
-    def _resolve(self, ending: Ending, visitor_id: str, resolved: list[Outcome]) -> None:
+    def _resolve(self, trigger: tuple[int, int], visitor_id: str, resolved: list[Outcome]) -> None:
         if resolved:
-            place = (ending.trigger, crc32(visitor_id.encode()), visitor_id)
+            place = (trigger, crc32(visitor_id.encode()), visitor_id)
             self._resolved.setdefault(place, []).extend(resolved)
 
     def _tell_outcomes(self) -> None:
@@ -343,6 +358,13 @@ class PartitionFold:
         self._touched[visitor_id] = None
         return visitor
 
+    def _apply_taught(self, visitor_id: str, visitor: state.Visitor) -> None:
+        """Before an event of the visitor: tell it the labels that taught at once after its last one."""
+        taught = self._taught.get(visitor_id)
+        while taught and taught[0][0] <= visitor.events_offset:
+            _, offset = taught.popleft()
+            self._apply_labels(visitor_id, visitor, below=offset + 1)
+
     def _apply_labels(self, visitor_id: str, visitor: state.Visitor, *, below: int) -> None:
         """Tell the visitor its labels before an offset."""
         waiting = self._labels.get(visitor_id)
@@ -352,6 +374,15 @@ class PartitionFold:
             visitor.labels_offset = offset
             if label.kind == "checkout":
                 mark = state.Mark(label.checkout_time, label.order_id, label.session_id, offset)
-                visitor.marks = session.add_mark(visitor.marks, mark)
+                marks = checkouts.add(visitor.marks, mark)
+                if marks is not visitor.marks and self.evidence.taught_at(offset) is not None:
+                    self._teach(visitor_id, visitor, mark)
+                visitor.marks = marks
             else:
                 visitor.marks = [mark for mark in visitor.marks if mark.order_id != label.order_id]
+
+    def _teach(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> None:
+        sure = checkouts.sure_session(visitor, mark, gap_ms=self.rules.gap_ms)
+        if sure is not None:
+            bought = outcomes.resolve_told(sure, visitor_id, mark, events_offset=visitor.events_offset)
+            self._resolve((BY_LABEL, mark.offset), visitor_id, bought)

@@ -9,7 +9,7 @@ import msgspec
 
 from stream_app.core import records
 from stream_app.core.audit_rows import Rows, hashed
-from stream_app.core.batch import BY_CLOCK, BY_EVENT
+from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.events import Event
 from stream_app.core.learner import TypedExample
 from stream_app.core.records import ClosedSession, Example, ScoreRecord
@@ -104,6 +104,7 @@ class Outputs:
         self.examples = Rows(1)
         self.closed = Rows(6)
         self.letters = Rows()
+        self._taught: dict[int, int] = {}
         self._clock: list[tuple[int, int]] | None = None
         self._passed: dict[int, int] | None = None
 
@@ -141,6 +142,9 @@ class Outputs:
             r = _EXAMPLE_DECODER.decode(value or b"")
         except _UNREADABLE:
             return False
+        kind, place, _ = r.position
+        if kind == BY_LABEL:
+            self._taught.setdefault(place, r.events_offset)
         self.examples.add(example_key(r), example_digest(r, key), offset, served(r.score, r.model_version, r.cold))
         return True
 
@@ -188,6 +192,10 @@ class Outputs:
                 if kind[row] == BY_EVENT:
                     self._passed[place[row]] = max(self._passed.get(place[row], -1), deadline[row])
         return self._passed.get(offset, -1)
+
+    def taught_at(self, label_offset: int) -> int | None:
+        """See `audit_expected.Evidence`. The first record counts; the others must say the same."""
+        return self._taught.get(label_offset)
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
         """See `audit_expected.Evidence`. The first record counts; repetitions must say the same."""

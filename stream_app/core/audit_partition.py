@@ -33,6 +33,9 @@ from stream_app.core.plan import Record, Rules
 from stream_app.core.records import ClosedSession, ScoreRecord
 from stream_app.core.watermark import Watermark
 
+#: Beyond any offset.
+_ALL: Final = 1 << 62
+
 #: Events folded between two looks at what they came to: one feature matrix for all of them.
 _CHUNK: Final = 1_000
 
@@ -81,6 +84,7 @@ class PartitionAudit:
         self._last: dict[str, int] = {}
         self._waiting = 0
         self._beyond = False
+        self._labels_ahead: list[Record] = []
 
     # ---- in ---------------------------------------------------------------------------------------------------------
 
@@ -91,7 +95,10 @@ class PartitionAudit:
         )
 
     def label(self, record: Record) -> None:
-        """One record of the labels topic below the committed offset."""
+        """One record of the labels topic."""
+        if record.offset >= self._labels_offset:
+            self._labels_ahead.append(record)
+            return
         self.labels += 1
         self.fold.label(record)
 
@@ -109,6 +116,7 @@ class PartitionAudit:
         """All input has been told: the verdict on the outputs."""
         if not self._beyond:
             self._reach_committed()
+        self.fold.finish(next_offset=_ALL, labels_offset=_ALL, newest=-1)
         self._judge()
         for name, rows in self._rows.items():
             self._unexplained(name, rows)
@@ -123,6 +131,10 @@ class PartitionAudit:
         self._judge()
         self._beyond = True
         self.reached = self.fold.watermark.copy()
+        for record in self._labels_ahead:
+            visitor_id = self.fold.label(record)
+            if visitor_id is not None:
+                self.ahead.add(visitor_id)
 
     def _judge(self) -> None:
         self._waiting = 0

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from stream_app.core import outcomes, records, session, state
+from stream_app.core import checkouts, outcomes, records, session, state
 from stream_app.core.effects import Effects, Position
 from stream_app.core.emission import Ending, Resolved, Scored, closed_record, write_examples, write_scores
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
@@ -22,7 +22,8 @@ from stream_app.core.records import Keys
 from stream_app.core.schedule import ExpirySchedule
 
 _PURCHASE: Final = GROUP_CODE["purchase"]
-#: The kinds of an example's position, see `records.Example`. Kind 0 was a label's, while labels resolved at once.
+#: The kinds of an example's position, see `records.Example`.
+BY_LABEL: Final = 0
 BY_EVENT: Final = 1
 BY_CLOCK: Final = 2
 # Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
@@ -153,10 +154,10 @@ class Batch:
         )
         self.raw.append(step.raw)
         outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
-        if current.last + gap_ms <= watermark:
-            self._close(visitor_id, visitor, current, here, current.last + gap_ms, "gap")
         visitor.events_offset = offset
         visitor.recent = [*visitor.recent[1 - state.RECENT_EVENTS_MAX :], fingerprint]
+        if current.last + gap_ms <= watermark:
+            self._close(visitor_id, visitor, current, here, current.last + gap_ms, "gap")
         self.changed[visitor_id] = visitor
 
     def _purchase(
@@ -170,7 +171,9 @@ class Batch:
     ) -> None:
         same = session.is_same_checkout(current, event)
         if not same:
-            resolved = outcomes.resolve(current, visitor_id, label=1, source="purchase", time=event_time)
+            resolved = outcomes.resolve(
+                current, visitor_id, label=1, source="purchase", time=event_time, events_offset=visitor.events_offset
+            )
             self.resolved.append(Resolved((BY_EVENT, offset), visitor_id, resolved))
             session.start_episode(current, event_time)
         session.count_purchase(current, event, event_time, same_checkout=same)
@@ -190,17 +193,28 @@ class Batch:
             visitor.marks = waiting
             return
         mark = state.Mark(time, label.order_id, label.session_id, offset)
-        self.effects.labels[self._what_it_told(visitor, mark)] += 1
-        visitor.marks = session.add_mark(visitor.marks, mark)
+        marks = checkouts.add(visitor.marks, mark)
+        taught = marks is not visitor.marks and self._teach(label.visitor_id, visitor, mark)
+        self.effects.labels["resolved" if taught else self._what_it_told(visitor, mark)] += 1
+        visitor.marks = marks
+
+    def _teach(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> bool:
+        """Resolve at once what the label decides for good; whether there was something. Its mark decides the rest."""
+        sure = checkouts.sure_session(visitor, mark, gap_ms=self.rules.gap_ms)
+        if sure is None:
+            return False
+        resolved = outcomes.resolve_told(sure, visitor_id, mark, events_offset=visitor.events_offset)
+        self.resolved.append(Resolved((BY_LABEL, mark.offset), visitor_id, resolved))
+        return bool(resolved)
 
     def _what_it_told(self, visitor: state.Visitor, mark: state.Mark) -> str:
         """For the counter alone: what the label comes to is decided when its session ends."""
         gap_ms = self.rules.gap_ms
         if any(known.order_id == mark.order_id for known in visitor.marks) or any(
-            session.saw_order(current, mark, gap_ms=gap_ms) for current in visitor.sessions
+            checkouts.saw_order(current, mark, gap_ms=gap_ms) for current in visitor.sessions
         ):
             return "duplicate"
-        if any(session.fits(current, mark, gap_ms=gap_ms) for current in visitor.sessions):
+        if any(checkouts.fits(current, mark, gap_ms=gap_ms) for current in visitor.sessions):
             return "matched"
         # Its session is over and was learned as not bought, or its events are yet to come.
         return "unmatched" if mark.time + gap_ms <= self.watermark_before else "early"
@@ -246,13 +260,15 @@ class Batch:
         time: int,
         reason: Literal["gap", "bound"],
     ) -> None:
-        marks = session.settle_marks(visitor, current, gap_ms=self.rules.gap_ms)
+        marks = checkouts.settle(visitor, current, gap_ms=self.rules.gap_ms)
         visitor.sessions.remove(current)
         visitor.marks = [mark for mark in visitor.marks if mark not in marks.all]
         for mark in marks.told:
-            resolved = outcomes.resolve(current, visitor_id, label=1, source="label", time=mark.time, until=mark.time)
+            resolved = outcomes.resolve_told(current, visitor_id, mark, events_offset=visitor.events_offset)
             self.resolved.append(Resolved(ending.trigger, visitor_id, resolved))
-        resolved = outcomes.resolve(current, visitor_id, label=0, source="session_end", time=time)
+        resolved = outcomes.resolve(
+            current, visitor_id, label=0, source="session_end", time=time, events_offset=visitor.events_offset
+        )
         self.resolved.append(Resolved(ending.trigger, visitor_id, resolved))
         closed = closed_record(
             visitor_id,

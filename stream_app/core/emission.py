@@ -168,6 +168,7 @@ def _example(outcome: Outcome, position: tuple[int, int, int], numbers: list[flo
         label_time=outcome.time,
         position=position,
         touched=outcome.touched,
+        events_offset=outcome.events_offset,
     )
     return outcome.visitor_id.encode(), records.encode(record)
 

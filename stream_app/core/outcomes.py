@@ -2,9 +2,12 @@
 
 Each scored event waits in its episode's reservoir until the episode ends: in a purchase (y = 1), or with the session,
 whose remaining events led to a checkout that a label has told (y = 1 for the events up to its time) or to none (y = 0).
-A label says something only when its session ends: so labels and events commute, it does not matter which of them came
-first as long as both came before that. The example carries the event's features and score as they were served; nothing
-is recomputed, and a label never changes a feature. The reservoir keeps at most K events of an episode, those with the
+A label that can only be one open session's resolves that session's events up to its time at once (y = 1), so that a
+checkout is learned within a second whoever tells it; any other waits for its session's end, and so does what comes
+after a label with an event time before it. Either way an event has one label, 0 or 1, as long as the label comes before
+its session's end (docs/adr/0016 says where not); when it does decides at most which events of a long episode are
+sampled, with which weights. The example carries the event's features and score as they were served; nothing is
+recomputed, and a label never changes a feature. The reservoir keeps at most K events of an episode, those with the
 smallest hash of the event: a uniform sample that any replay repeats.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from stream_app.core.records import Keys, LabelSource, Touched
-from stream_app.core.state import Sample, Session
+from stream_app.core.state import Mark, Sample, Session
 
 
 class Outcome(NamedTuple):
@@ -28,6 +31,7 @@ class Outcome(NamedTuple):
     source: LabelSource
     time: int
     touched: Touched | None
+    events_offset: int
 
 
 def admit(session: Session, sample: Sample, *, reservoir_size: int) -> None:
@@ -50,12 +54,13 @@ def resolve(
     label: int,
     source: LabelSource,
     time: int,
+    events_offset: int,
     until: int | None = None,
 ) -> list[Outcome]:
     """Take the samples up to event time `until` (all if None) out of the reservoir, as outcomes.
 
     The last of them carries the keys the episode has touched since an earlier checkout of it; when the session went on
-    past `until`, only those known by that last sample.
+    past `until`, only those known by that last sample. `events_offset` is that of the visitor's newest event so far.
     """
     chosen = [s for s in session.samples if until is None or s.event_time <= until]
     if not chosen:
@@ -79,6 +84,7 @@ def resolve(
             source,
             time,
             touched if sample is last else None,
+            events_offset,
         )
         for sample in chosen
     ]
@@ -86,6 +92,19 @@ def resolve(
     session.samples = [s for s in session.samples if s.event_time > until] if until is not None else []
     session.touched = [*map(max, session.touched[:3], reached[:3]), session.touched[3] | reached[3]]
     return outcomes
+
+
+def resolve_told(session: Session, visitor_id: str, mark: Mark, *, events_offset: int) -> list[Outcome]:
+    """Take the samples up to the checkout that a label told."""
+    return resolve(
+        session,
+        visitor_id,
+        label=1,
+        source="label",
+        time=mark.time,
+        events_offset=events_offset,
+        until=mark.time,
+    )
 
 
 def sample_keys(sample: Sample, session: Session, items: list[str], categories: list[str], brands: list[str]) -> Keys:

@@ -85,10 +85,12 @@ class ScoreRecord(msgspec.Struct, gc=False):
 class Example(msgspec.Struct, gc=False):
     """`training.examples.v1`: a scored event whose outcome is known. Features and score are as served.
 
-    `position` is what triggered it in its partition: `[1, event offset, n]`, or when a session ended by the clock alone
-    `[2, its deadline in ms, n]`. Within each kind positions only grow, so a reader recognises a repetition; `n` depends
-    on the visitor alone, not on who else was due. `weight` is the number of scored events the example stands for
-    (reservoir sampling). `touched` comes with the last example of an episode.
+    `position` is what triggered it in its partition: `[0, label offset, n]` when a label taught at once, `[1, event
+    offset, n]`, or when a session ended by the clock alone `[2, its deadline in ms, n]`. Within each kind positions
+    only grow, so a reader recognises a repetition; `n` depends on the visitor alone, not on who else was due. `weight`
+    is the number of scored events the example stands for (reservoir sampling). `touched` comes with the last example of
+    an episode. `events_offset` is the offset of the visitor's newest event by then: it says where a label that taught
+    at once came between the events, so that a replay can apply it at the same place.
     """
 
     event_id: str
@@ -108,6 +110,7 @@ class Example(msgspec.Struct, gc=False):
     label_time: int
     position: tuple[int, int, int]
     touched: Touched | None = None
+    events_offset: int = -1
     schema: int = FEATURE_SCHEMA
 
 

@@ -8,6 +8,9 @@ An episode ends at a checkout: what came before leads to it, what comes after be
 therefore folded as the first moment of a new episode, with an empty cart and no items: its score is about another
 purchase, never about itself. Shops that write one purchase event per order line make one checkout of them: a purchase
 right after a purchase, with the same or without order ids, adds to it.
+
+A checkout that only a label tells starts no episode and enters no number here: labels and events come in two topics,
+and features must not depend on which was read first. What becomes of it is in `checkouts.py`.
 """
 
 from __future__ import annotations
@@ -18,13 +21,11 @@ from typing import Final, NamedTuple
 from stream_app.core.events import Event
 from stream_app.core.pages import GROUP_CODE, GROUPS
 from stream_app.core.state import (
-    MARKS_MAX,
     ORDERS_MAX,
     PARTS_MAX,
     TRACKED_CHARS_MAX,
     TRACKED_KEYS_MAX,
     History,
-    Mark,
     Session,
     Visitor,
 )
@@ -37,10 +38,6 @@ SESSION_AGE_MS_MAX: Final = 24 * 3600 * 1000
 
 #: Share of the old value in the decayed gap; DESIGN §7 measured 0.6.
 GAP_DECAY: Final = 0.6
-
-#: A purchase event and a checkout label of one session are the same order when one of them has no order id and they lie
-#: this close: order systems book within minutes.
-ORDER_MATCH_MS: Final = 10 * 60 * 1000
 
 #: Prior strength of the visitor's purchase rate: ten imagined sessions at 3 %.
 _RATE_SESSIONS: Final = 10.0
@@ -127,65 +124,6 @@ def is_same_checkout(session: Session, event: Event) -> bool:
     if not event.order_id or session.orders[-1].startswith("@"):
         return True
     return order_of(event.order_id, 0) in session.orders
-
-
-def fits(session: Session, mark: Mark, *, gap_ms: int) -> bool:
-    """Whether the told checkout can be this session's: by its session id, where it has one, and by its time."""
-    if mark.session_id is not None and mark.session_id not in (session.given_id, session.session_id):
-        return False
-    return session.start <= mark.time <= session.last + gap_ms
-
-
-def saw_order(session: Session, mark: Mark, *, gap_ms: int) -> bool:
-    """Whether the told checkout is one of the session's purchase events: by its id, or close to one without an id."""
-    for order in session.orders:
-        if order == order_of(mark.order_id, mark.time):
-            return True
-        if order.startswith("@") and abs(mark.time - int(order[1:])) <= ORDER_MATCH_MS:
-            return fits(session, mark, gap_ms=gap_ms)
-    return False
-
-
-class Settled(NamedTuple):
-    """The marks that a session takes with it when it ends.
-
-    `told` are the checkouts its events led to, earliest first; `all` has besides them those that say nothing new.
-    """
-
-    told: list[Mark]
-    all: list[Mark]
-
-
-def settle_marks(visitor: Visitor, session: Session, *, gap_ms: int) -> Settled:
-    """Decide which told checkouts are those of a session that ends now, while it is still among the visitor's.
-
-    A purchase event has the say over its own order. A checkout that several open sessions could claim is the newest's.
-    Of an order told with two times the later record counts.
-    """
-    settled: list[Mark] = []
-    told: dict[str, Mark] = {}
-    for mark in sorted(visitor.marks, key=lambda mark: mark.offset):
-        saw = [s for s in visitor.sessions if saw_order(s, mark, gap_ms=gap_ms)]
-        if saw:
-            if any(s is session for s in saw):
-                settled.append(mark)
-            continue
-        claim = [s for s in visitor.sessions if fits(s, mark, gap_ms=gap_ms)]
-        if claim and max(claim, key=lambda s: (s.last, s.session_id)) is session:
-            settled.append(mark)
-            told[mark.order_id] = mark
-    return Settled(sorted(told.values(), key=lambda mark: (mark.time, mark.offset)), settled)
-
-
-def add_mark(marks: list[Mark], mark: Mark) -> list[Mark]:
-    """With the told checkout, unless it is there already; of more than `MARKS_MAX` the newest by checkout time stay.
-
-    By time and not by arrival: a label that comes late must not push out one whose session is yet to end.
-    """
-    if any((m.order_id, m.time, m.session_id) == (mark.order_id, mark.time, mark.session_id) for m in marks):
-        return marks
-    kept = sorted([*marks, mark], key=lambda m: (m.time, m.offset))[-MARKS_MAX:]
-    return sorted(kept, key=lambda m: m.offset)
 
 
 def start_episode(session: Session, event_time: int) -> None:

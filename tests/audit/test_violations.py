@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from stream_app.core import state
+from stream_app.core.batch import BY_LABEL
 from stream_app.core.processor import Rules
 from tests.audit.trial import Run
 from tests.core.streams import DAY, MINUTE, RULES, Record, event, label
@@ -56,6 +57,7 @@ def test_the_run_itself_is_clean_and_has_a_bit_of_everything() -> None:
         "states": 5, "view": 5, "position": 7,
     }  # fmt: skip
     assert {json.loads(value)["position"][0] for _, value in run.topics["closed"]} == {1, 2}
+    assert {json.loads(value)["position"][0] for _, value in run.topics["examples"]} == {BY_LABEL, 1, 2}
 
 
 def lose_event(run: Run) -> None:
@@ -109,6 +111,33 @@ def wrong_position(run: Run) -> None:
     n = first_where(run, "examples", label_source="label")
     position = json.loads(run.topics["examples"][n][1])["position"]
     rewrite(run, "examples", n, position=[position[0], position[1] + 1, position[2]])
+
+
+def lost_at_once(run: Run) -> None:
+    del run.topics["examples"][first_where(run, "examples", event_id="e1")]
+
+
+def lost_all_at_once(run: Run) -> None:
+    run.topics["examples"] = [
+        (key, value) for key, value in run.topics["examples"] if json.loads(value)["position"][0] != BY_LABEL
+    ]
+
+
+def doubled_at_once(run: Run) -> None:
+    run.topics["examples"].append(run.topics["examples"][first_where(run, "examples", event_id="e6")])
+
+
+def wrong_label_at_once(run: Run) -> None:
+    rewrite(run, "examples", first_where(run, "examples", event_id="e1"), label=0)
+
+
+def at_once_elsewhere(run: Run) -> None:
+    rewrite(run, "examples", first_where(run, "examples", event_id="e1"), events_offset=1)
+
+
+def at_once_without_a_label(run: Run) -> None:
+    n = first_where(run, "examples", event_id="e3", label=0)
+    rewrite(run, "examples", n, label=1, label_source="label", position=[BY_LABEL, 7, 0], events_offset=3)
 
 
 def score_never_served(run: Run) -> None:
@@ -191,6 +220,12 @@ def deadline_lost(run: Run) -> None:
         (lost_example, {("examples", "missing")}),
         (wrong_label, {("examples", "differs")}),
         (wrong_position, {("examples", "differs")}),
+        (lost_at_once, {("examples", "missing")}),
+        (lost_all_at_once, {("examples", "missing")}),
+        (doubled_at_once, {("examples", "doubled")}),
+        (wrong_label_at_once, {("examples", "differs")}),
+        (at_once_elsewhere, {("examples", "differs")}),
+        (at_once_without_a_label, {("examples", "differs")}),
         (score_never_served, {("examples", "differs")}),
         (out_of_order, {("order", "out_of_order")}),
         (score_of_a_duplicate, {("scores", "differs"), ("order", "out_of_order")}),
@@ -238,13 +273,13 @@ def test_repetitions_may_be_at_least_once_if_they_say_the_same() -> None:
 def test_what_was_written_ahead_of_the_commit_is_told_at_least_once_and_a_violation_exactly_once() -> None:
     run = finished_run(exactly_once=False)
     before = run.partition.position
-    run.step([event(16, "c", "view_item", DAY / MINUTE + 101)])
+    run.step([event(16, "c", "view_item", DAY / MINUTE + 101)], [label(1, "b", DAY / MINUTE + 101, "o9")])
     run.partition.position = before
     checks = {check.name: check for check in run.judge()}
     assert told(run) == set()
-    assert [checks[name].ahead for name in ("features", "scores", "states")] == [1, 1, 1]
+    assert [checks[name].ahead for name in ("features", "scores", "examples", "states")] == [1, 1, 1, 2]
     run.exactly_once = True
-    assert told(run) == {("features", "unexpected"), ("scores", "unexpected")}
+    assert told(run) == {("features", "unexpected"), ("scores", "unexpected"), ("examples", "unexpected")}
 
 
 def test_outputs_that_retention_deleted_are_gone_and_not_missing_but_later_ones_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -247,19 +248,95 @@ def test_a_timer_batch_with_nothing_due_is_empty() -> None:
 
 
 def test_a_label_of_an_open_session_labels_the_events_up_to_its_time_and_no_later_one() -> None:
-    # e0 ─ e1 ─ label ─ e2 ─ | gap: only now it is decided
+    # e0 (0) ─ e1 (1) ─ label 6 (2) arrives: e0 and e1 at once ─ e2 (3) ─ e3 (1.5), out of order ─ | gap
     partition = Partition()
-    partition.step([event(0, "a", "view_item", 0), event(1, "a", "add_to_cart", 1), event(2, "a", "page_view", 3)])
-    effects = partition.step(labels=[label(0, "a", 2, "o1")])
-    assert effects.labels == {"matched": 1}
-    assert partition.examples == []
-    partition.step([event(3, "a", "page_view", 60)])
+    partition.step([event(0, "a", "view_item", 0), event(1, "a", "add_to_cart", 1)])
+    effects = partition.step(labels=[label(6, "a", 2, "o1")])
     bought = (1, "label")
-    assert partition.labels_of() == {"e0": bought, "e1": bought, "e2": (0, "session_end")}
-    assert [example["label_time"] for example in partition.examples] == [at(2), at(2), at(33)]
-    assert [example["position"][:2] for example in partition.examples] == [[1, 3]] * 3
+    assert effects.labels == {"resolved": 1}
+    assert partition.labels_of() == {"e0": bought, "e1": bought}
+    assert [example["position"] for example in partition.examples] == [[0, 6, crc32(b"a") << 16 | n] for n in (0, 1)]
+    assert [example["label_time"] for example in partition.examples] == [at(2), at(2)]
+    assert [example["events_offset"] for example in partition.examples] == [1, 1]
+    partition.step([event(2, "a", "page_view", 3), event(3, "a", "page_view", 1.5)])
+    assert len(partition.examples) == 2
+    partition.step([event(4, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": bought, "e1": bought, "e2": (0, "session_end"), "e3": bought}
+    assert [example["position"][:2] for example in partition.examples[2:]] == [[1, 4]] * 2
     assert partition.closed[0]["labelled_checkouts"] == 1
     assert partition.visitor("a").marks == []
+
+
+def test_labels_of_one_batch_teach_in_the_order_of_their_offsets() -> None:
+    partition = Partition()
+    partition.step([event(0, "b", "view_item", 0), event(1, "a", "view_item", 0), event(2, "a", "view_item", 2)])
+    told = [label(4, "a", 1, "o1"), label(5, "b", 1, "o2"), label(9, "a", 3, "o3")]
+    assert partition.step(labels=told).labels == {"resolved": 3}
+    positions = [tuple(example["position"]) for example in partition.examples]
+    assert [(example["event_id"], example["position"][1]) for example in partition.examples] == [
+        ("e1", 4), ("e0", 5), ("e2", 9)
+    ]  # fmt: skip
+    assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize(
+    ("sessions", "told"),
+    [
+        pytest.param(("s1", "s2"), None, id="a label without an id while two sessions are open"),
+        pytest.param(("s1",), None, id="a label without an id and a session with one: another may open beside it"),
+        pytest.param((None, "s1"), None, id="a session of each kind"),
+        pytest.param(("s1",), "s2", id="a session that is yet to be seen"),
+    ],
+)
+def test_a_label_that_could_yet_be_another_sessions_waits_for_the_sessions_end(
+    sessions: tuple[str | None, ...], told: str | None
+) -> None:
+    partition = Partition()
+    for n, session_id in enumerate(sessions):
+        fields = {} if session_id is None else {"session_id": session_id}
+        partition.step([event(n, "a", "view_item", n, **fields)])
+    effects = partition.step(labels=[label(0, "a", 2, "o1", **({} if told is None else {"session_id": told}))])
+    assert effects.labels == {"matched" if told is None else "early": 1}
+    assert partition.examples == []
+    partition.step([event(9, "a", "page_view", 100, session_id="s3")])
+    newest = f"e{len(sessions) - 1}"
+    assert partition.labels_of()[newest] == ((1, "label") if told is None else (0, "session_end"))
+
+
+def test_a_label_right_after_a_purchase_waits_because_the_next_row_may_tell_that_it_is_its_order() -> None:
+    # purchase o1 ─ label of o2 ─ purchase without an id: a further row of the same checkout, and close to the label
+    partition = Partition()
+    partition.step([event(0, "a", "purchase", 0, order_id="o1")])
+    assert partition.step(labels=[label(0, "a", 1, "o2")]).labels == {"matched": 1}
+    partition.step([event(1, "a", "purchase", 0.5), event(2, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": (0, "session_end"), "e1": (0, "session_end")}
+
+
+def test_of_an_order_told_with_two_times_the_later_time_counts() -> None:
+    partition = Partition()
+    partition.step(labels=[label(0, "a", 5, "o1"), label(1, "a", 3, "o1")])
+    partition.step([event(n, "a", "view_item", minutes) for n, minutes in enumerate((2, 4, 6, 60))])
+    bought = (1, "label")
+    assert partition.labels_of() == {"e0": bought, "e1": bought, "e2": (0, "session_end")}
+    assert partition.closed[0]["labelled_checkouts"] == 1
+
+
+def test_a_label_that_names_a_session_is_that_sessions_whatever_the_purchases_of_another_say() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0, session_id="s1")])
+    partition.step([event(1, "a", "purchase", 1, session_id="s2", order_id="o1")])
+    assert partition.step(labels=[label(0, "a", 1, "o1", session_id="s1")]).labels == {"resolved": 1}
+    assert partition.labels_of() == {"e0": (1, "label")}
+
+
+def test_a_refund_takes_no_example_back_that_was_learned_and_ends_the_checkout_for_what_comes_after() -> None:
+    partition = Partition()
+    partition.step([event(0, "a", "view_item", 0)])
+    partition.step(labels=[label(0, "a", 5, "o1")])
+    assert partition.step(labels=[label(1, "a", 6, "o1", kind="refund")]).labels == {"taken_back": 1}
+    partition.step([event(1, "a", "view_item", 4), event(2, "a", "page_view", 60)])
+    assert partition.labels_of() == {"e0": (1, "label"), "e1": (0, "session_end")}
+    assert partition.closed[0]["labelled_checkouts"] == 0
 
 
 def test_a_label_changes_no_feature() -> None:
@@ -318,7 +395,7 @@ def test_a_purchase_of_an_order_that_was_told_ahead_is_one_checkout(order_id: st
     partition.step(labels=[label(0, "a", 1.5, "o1")])
     partition.step([event(1, "a", "purchase", 1, **order), event(2, "a", "page_view", 1.2)])
     partition.step([event(3, "a", "page_view", 60)])
-    assert partition.labels_of() == {"e0": (1, "purchase"), "e1": (0, "session_end"), "e2": (0, "session_end")}
+    assert partition.labels_of() == {"e0": (1, "label"), "e1": (0, "session_end"), "e2": (0, "session_end")}
     assert (partition.closed[0]["purchases"], partition.closed[0]["labelled_checkouts"]) == (1, 0)
     assert partition.visitor("a").marks == []
 
