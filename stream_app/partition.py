@@ -79,6 +79,7 @@ class Partition:
         records_max: int,
         idle_after_ms: int,
         fenced_pause_s: float,
+        hand_over_s: float = HAND_OVER_S_MAX,
         listener: Callable[[Effects, int], None] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -88,7 +89,7 @@ class Partition:
         self.scorer, self.observer, self.listener = scorer, observer, listener
         self.now, self.monotonic = now, monotonic
         self.records_max, self.idle_after_ms = records_max, idle_after_ms
-        self.fenced_pause_s = fenced_pause_s
+        self.fenced_pause_s, self.hand_over_s = fenced_pause_s, hand_over_s
         #: restoring, ready, fenced or stopped; and why
         self.state = "restoring"
         self.problem = ""
@@ -189,7 +190,7 @@ class Partition:
                     await self._commit()
                 more_due = effects is not None and effects.more_due
             # As long as a hand-over may take: the last writes to Redis, then the commit.
-            await self.behind.settle(seconds_max=HAND_OVER_S_MAX)
+            await self.behind.settle(seconds_max=self.hand_over_s)
             await self._commit()
         finally:
             await self.behind.stop()

@@ -71,6 +71,10 @@ class Worker(ConsumerRebalanceListener):
         self._stopping = asyncio.Event()
         self._listeners: list[Callable[[Effects, int], None]] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        #: cancelled, and still closing what is theirs
+        self._leaving: set[asyncio.Task[None]] = set()
+        # The group waits for a session time-out before it goes on without us: done in well under that.
+        self._hand_over_s = min(HAND_OVER_S_MAX, 0.4 * settings.session_timeout_ms / 1000)
         self.partitions: dict[int, Partition] = {}
         self._logs: dict[int, KafkaPartitionLog] = {}
         self._clients = KafkaClients(settings)
@@ -153,6 +157,8 @@ class Worker(ConsumerRebalanceListener):
         """Finish what is in flight before the partition goes to another."""
         self._alone.clear()
         await self._give_back(sorted({place.partition for place in revoked}))
+        if self._commits is not None:
+            await self._commits.drop()
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         """Pause, and begin to take over in the background: no heartbeat is sent while this runs."""
@@ -197,6 +203,7 @@ class Worker(ConsumerRebalanceListener):
             idle_after_ms=self._settings.idle_after_ms,
             # A worker that has lost its partitions while it slept hears so at its next heartbeat.
             fenced_pause_s=2 * heartbeat_ms(self._settings) / 1000,
+            hand_over_s=self._hand_over_s,
             listener=self._told,
         )
         self.partitions[number], self._logs[number] = partition, log
@@ -221,12 +228,15 @@ class Worker(ConsumerRebalanceListener):
                 del self._logs[number]
         if not tasks:
             return
-        _, unfinished = await asyncio.wait(tasks, timeout=HAND_OVER_S_MAX + 1.0)
+        _, unfinished = await asyncio.wait(tasks, timeout=1.25 * self._hand_over_s)
         for task in unfinished:
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):
-                self._observer.kafka_error("hand-over", result)
+        # A producer that is being stopped without its broker must not hold the group up.
+        done, leaving = await asyncio.wait(tasks, timeout=0.25 * self._hand_over_s)
+        self._leaving = {task for task in self._leaving if not task.done()} | leaving
+        for task in done:
+            if not task.cancelled() and isinstance(error := task.exception(), Exception):
+                self._observer.kafka_error("hand-over", error)
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
@@ -298,6 +308,7 @@ class Worker(ConsumerRebalanceListener):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
 
     async def _close(self) -> None:
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._consumer is not None:
             await stop_quietly(self._consumer)
         await self._producer.close()

@@ -48,6 +48,19 @@ class GroupCommits:
             self._sending = asyncio.create_task(self._send(), name="group-commits")
         await asyncio.shield(sent)
 
+    async def drop(self) -> None:
+        """Give up what is under way, when partitions are given back.
+
+        aiokafka would send it again under the next generation, when they may be another's.
+        """
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        sent, self._next, self._waiting = self._next, None, {}
+        if sent is not None and not sent.done():
+            sent.set_exception(LogError("committing: the group is being rebalanced"))
+
     async def _send(self) -> None:
         while self._next is not None:
             offsets, sent = self._waiting, self._next

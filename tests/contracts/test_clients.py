@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
 
+import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 from aiokafka.producer import sender
+from aiokafka.structs import OffsetAndMetadata
 
 from stream_app.backends import clients
+from stream_app.backends.group_commits import GroupCommits
+from stream_app.backends.ports import LogError
 from stream_app.settings import load
 
 
@@ -44,3 +50,39 @@ def test_only_what_the_client_left_behind_is_no_news() -> None:
     assert not clients.is_told_elsewhere({**left, "exception": ValueError("ours")})
     assert not clients.is_told_elsewhere({**left, "message": "Task exception was never retrieved"})
     assert not clients.is_told_elsewhere({"message": "anything"})
+
+
+class _SlowMember:
+    """A consumer whose commits take for ever until they are let go."""
+
+    def __init__(self) -> None:
+        self.place = TopicPartition("events", 0)
+        self.asked: list[dict[TopicPartition, OffsetAndMetadata]] = []
+        self.go = asyncio.Event()
+
+    def assignment(self) -> set[TopicPartition]:
+        return {self.place}
+
+    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        self.asked.append(offsets)
+        await self.go.wait()
+
+
+async def test_commits_that_come_while_one_is_under_way_go_together_and_are_given_up_with_the_partitions() -> None:
+    member = _SlowMember()
+    commits = GroupCommits(member)  # type: ignore[arg-type]
+    first, second, third = (
+        asyncio.create_task(commits.commit({member.place: OffsetAndMetadata(offset, "")})) for offset in (1, 2, 3)
+    )
+    await asyncio.sleep(0.01)
+    assert [offsets[member.place].offset for offsets in member.asked] == [3]  # all three came before it was sent
+    late = asyncio.create_task(commits.commit({member.place: OffsetAndMetadata(4, "")}))
+    await asyncio.sleep(0.01)
+    await commits.drop()
+    results = await asyncio.gather(first, second, third, late, return_exceptions=True)
+    assert all(isinstance(result, LogError) for result in results), results
+    member.go.set()
+    await commits.commit({member.place: OffsetAndMetadata(5, "")})
+    assert member.asked[-1][member.place].offset == 5
+    with pytest.raises(LogError, match="not ours any more"):
+        await commits.commit({TopicPartition("events", 1): OffsetAndMetadata(1, "")})
