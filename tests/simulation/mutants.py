@@ -17,7 +17,6 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream_app.backends import writers
 from stream_app.backends.clients import FAILURES, all_acknowledged
-from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryView
 from stream_app.backends.ports import FencedError, LogError
@@ -224,10 +223,6 @@ async def _keep(self: Worker, revoked: list[TopicPartition]) -> None:
     pass
 
 
-async def _carry_on(self: GroupCommits) -> None:
-    pass
-
-
 # ---- what is committed ----------------------------------------------------------------------------------------------
 
 _offsets: Final = writers._Sender.offsets
@@ -332,9 +327,3 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "the trainer does not tell repeated examples by their position", TWICE, [(Learner, "fold", _fold_all)]
     ),
 }
-if hasattr(GroupCommits, "drop"):
-    MUTANTS["commit_outlives_generation"] = Mutant(
-        "a commit that is under way when the group is rebalanced is sent again under the next generation",
-        TWICE,
-        [(GroupCommits, "drop", _carry_on)],
-    )
