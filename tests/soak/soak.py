@@ -25,6 +25,10 @@ from tests.support.servers import RealKafka, RealRedis
 STATUS_S: Final = 10.0
 SAMPLE_S: Final = 2.0
 
+#: The longest time without a score, in seconds: Kafka's restart on a machine that has much else to do takes half a
+#: minute, a worker's less. Beyond it nobody works, whatever readiness says.
+SILENCE_S_MAX: Final = 120.0
+
 #: After the last record: for what lags to be scored, in seconds.
 _CAUGHT_UP_S_MAX: Final = 300.0
 
@@ -159,6 +163,10 @@ class _Soak:
                 raise RuntimeError(f"got a lag of {behind} records {_CAUGHT_UP_S_MAX:g} s after the last, expected 0")
             await asyncio.sleep(1.0)
         await self._stage.deployment.until_caught_up()
+        try:
+            await self._stage.until_shared(self._settings.topic_partitions)
+        except TimeoutError:
+            self._outcome.problems.append("a worker has no partitions although there are enough for all")
         self._say("caught up: waiting for the sessions to end and to be learned")
         await asyncio.sleep((self._settings.session_gap_ms + self._settings.grace_ms) / 1000)
         await self._until_still(topics.CLOSED, topics.EXAMPLES, topics.SNAPSHOTS)
@@ -191,6 +199,8 @@ class _Soak:
         problems += [str(violation) for violation in report.violations]
         problems += [f"not checked: {text}" for text in report.unchecked]
         problems += [f"partition {number} is {count} records behind" for number, count in report.behind.items()]
+        if self._scores.silence_max > SILENCE_S_MAX:
+            problems.append(f"got {self._scores.silence_max:.0f} s without a score, expected at most {SILENCE_S_MAX:g}")
         lives = [life for life in (*self._stage.past, *self._stage.lives.values()) if life.samples]
         found = [flatness(life) for life in lives]
         for one in found:

@@ -55,6 +55,9 @@ _EXPLAINED: Final = re.compile(r"\S+ \S+ ERROR asyncio Future exception was neve
 #: In the log of whoever has got as far as the group: the state of a partition, or of the training.
 _BEGUN: Final = "state="
 
+#: What a worker's readiness says when it works.
+_SHARE: Final = re.compile(r"scoring (\d+) partitions")
+
 #: Characters of an error that are shown: its line and the beginning of its traceback.
 _QUOTED: Final = 600
 
@@ -95,6 +98,16 @@ class Stage:
         async with asyncio.timeout(_READY_S_MAX):
             while not (await asyncio.to_thread(self.processes[name].ready))[0]:  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.5)
+
+    async def until_shared(self, partitions: int) -> None:
+        """Wait for the workers to share all partitions, none of them idle: who has fallen out of the group is not."""
+        async with asyncio.timeout(_READY_S_MAX):
+            while True:
+                words = [(await asyncio.to_thread(self.processes[name].ready))[1] for name in self.workers]
+                shares = [int(found[1]) if (found := _SHARE.fullmatch(text)) else 0 for text in words]
+                if min(shares) > 0 and sum(shares) == partitions:
+                    return
+                await asyncio.sleep(1.0)
 
     def sample(self) -> None:
         """Look at every process; an ended one has no more to show."""

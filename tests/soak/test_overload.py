@@ -43,15 +43,14 @@ CROWD: Final = 1_500
 BATCH: Final = 300
 PARTITIONS: Final = 4
 
-#: In bytes, of one event in a batch that waits for Redis: its state, and the outputs that the batch still refers to.
-#: Seen: 3,200.
-EVENT_BYTES: Final = 4_000
+#: In bytes, of one event in a batch that waits for Redis: its visitor's state, but not its outputs. Seen: 1,200.
+EVENT_BYTES: Final = 1_800
 QUEUE_MB: Final = BATCHES_MAX * PARTITIONS * BATCH * EVENT_BYTES / 1024 / 1024
 #: Taken from the log and not in Redis: the queue, and of each partition a batch being written and one being handed on.
 TAKEN: Final = (BATCHES_MAX + 2) * PARTITIONS * BATCH
 #: In MiB: what the client fetches ahead (2 MiB of each input partition, compressed, one batch of it decoded), and what
 #: an allocator keeps.
-SLACK_MB: Final = 40.0
+SLACK_MB: Final = 24.0
 #: In MiB: how far memory may differ between two looks at a worker that stands still.
 STILL_MB: Final = 16.0
 
