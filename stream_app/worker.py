@@ -85,6 +85,7 @@ class Worker(ConsumerRebalanceListener):
         self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
         self._joined = False
+        self._waiting_to_join = time.monotonic()
         self._pulse = KafkaPulse(observer, "worker")
         #: partitions assigned without their twin: nothing of theirs may be scored
         self._alone: set[int] = set()
@@ -121,7 +122,7 @@ class Worker(ConsumerRebalanceListener):
     def ready(self) -> tuple[bool, str]:
         """Assigned, restored, caught up once, and making progress or idle at the end of the log."""
         if not self._joined:
-            return False, "joining the group"
+            return False, f"joining the group for {time.monotonic() - self._waiting_to_join:.0f} s"
         if not self.follower.caught_up.is_set():
             return False, "reading the model"
         if self._pulse.problem:
@@ -144,7 +145,9 @@ class Worker(ConsumerRebalanceListener):
         return True, f"scoring {len(self.partitions)} partitions"
 
     def alive(self) -> tuple[bool, str]:
-        """No partition has been stuck for so long that only a restart is left."""
+        """Neither a partition nor the way into the group has been stuck for so long that only a restart is left."""
+        if not self._joined and time.monotonic() - self._waiting_to_join > DEAD_S:
+            return False, f"not in the group for {time.monotonic() - self._waiting_to_join:.0f} s"
         for number, partition in sorted(self.partitions.items()):
             still = time.monotonic() - partition.progress
             if partition.state != "stopped" and still > DEAD_S:
@@ -156,6 +159,8 @@ class Worker(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Finish what is in flight before the partition goes to another."""
         self._alone.clear()
+        self._joined = False
+        self._waiting_to_join = time.monotonic()
         await self._give_back(sorted({place.partition for place in revoked}))
         if self._commits is not None:
             await self._commits.drop()
@@ -300,12 +305,28 @@ class Worker(ConsumerRebalanceListener):
             for place, end in (await self._pulse.check(self._consumer, places)).items():
                 if (log := self._logs.get(place.partition)) is not None:
                     log.told_end(place, end)
-            # A consumer that is never polled is taken for stuck; while every partition restores, this is the poll.
-            idle = [place for place in self._consumer.assignment() if place in self._consumer.paused()]
-            if idle:
-                await kafka_call("staying in the group", self._consumer.getmany(*idle, timeout_ms=0))
+            if self._pulse.problem:
+                self._waiting_to_join = time.monotonic()  # an outage is waited out
+            await self._stay_in_the_group(self._consumer)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
+
+    async def _stay_in_the_group(self, consumer: AIOKafkaConsumer) -> None:
+        """Poll what nobody else polls: partitions that restore, and nothing at all where none was given to us.
+
+        A consumer that is never polled is taken for stuck. And one that met an error in a rebalance, from a coordinator
+        that is loading, keeps it for the next poll, and until then does nothing to come back.
+        """
+        paused = consumer.paused()
+        idle = [place for place in consumer.assignment() if place in paused or place.partition not in self._tasks]
+        if self._tasks and not idle:
+            return
+        try:
+            await asyncio.wait_for(kafka_call("staying in the group", consumer.getmany(*idle, timeout_ms=0)), 1.0)
+        except TimeoutError:
+            pass  # a rebalance is under way
+        except LogError as error:
+            self._observer.kafka_error("group", error)
 
     async def _close(self) -> None:
         await asyncio.gather(*self._leaving, return_exceptions=True)

@@ -145,7 +145,9 @@ class KafkaPartitionLog:
     async def changelog_end(self) -> int:
         """See `ports.PartitionLog`."""
         ends = await kafka_call("reading the changelog's end", self._consumer.end_offsets([self._changelog]))
-        return int(ends[self._changelog])
+        end = int(ends[self._changelog])
+        self._writer.read_up_to(end)
+        return end
 
     async def changelog(self, *, start: int, end: int) -> AsyncIterator[list[tuple[str, bytes | None]]]:
         """See `ports.PartitionLog`."""

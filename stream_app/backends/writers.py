@@ -58,6 +58,10 @@ class PartitionWriter(Protocol):
         """Take the right to write from the former owner, where Kafka can."""
         ...
 
+    def read_up_to(self, changelog_end: int) -> None:
+        """The changelog up to here has been looked at by who takes over."""
+        ...
+
     async def announce(self, position: Position) -> None:
         """Commit what the next batch will be."""
         ...
@@ -124,10 +128,12 @@ class AtLeastOnceWriter:
         """Nothing to do: the first announcement tells whether the group has given the partition to us."""
         self._changelog_next, self._intruder = -1, ""
 
+    def read_up_to(self, changelog_end: int) -> None:
+        """What comes before our own first batch, and after this, is an intruder's."""
+        self._changelog_next = changelog_end
+
     async def announce(self, position: Position) -> None:
         """See `PartitionWriter`. Raises LogError if the group does not know us any more."""
-        if self._intruder:
-            raise LogError(self._intruder)
         await self.commit(position)
 
     async def publish(self, effects: Effects) -> int:
@@ -158,7 +164,9 @@ class AtLeastOnceWriter:
         return self._changelog_next
 
     async def commit(self, position: Position) -> None:
-        """See `PartitionWriter`."""
+        """See `PartitionWriter`. Raises LogError if somebody else wrote to the changelog: take over, and look at it."""
+        if self._intruder:
+            raise LogError(self._intruder)
         await self._commits.commit(self._sender.offsets(position))
 
     async def close(self) -> None:
@@ -189,6 +197,9 @@ class ExactlyOnceWriter:
             raise LogError(f"fencing the former owner: no answer for {TRANSACTION_S_MAX:g} s") from error
         producer.unanswered = False
         self._producer = producer
+
+    def read_up_to(self, changelog_end: int) -> None:
+        """Nothing to do: nobody else can write."""
 
     async def announce(self, position: Position) -> None:
         """Nothing to do: what is half done was not done."""

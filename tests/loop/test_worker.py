@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from aiokafka.errors import GroupLoadInProgressError
 from prometheus_client import CollectorRegistry
 
 from stream_app.admin import create_topics
@@ -39,8 +40,45 @@ async def test_a_worker_that_still_waits_for_its_model_stops_at_once(
     run = asyncio.create_task(worker.run())
     await reading.wait()
     await asyncio.sleep(0.2)
-    assert worker.ready() == (False, "joining the group")
+    assert worker.ready() == (False, "joining the group for 0 s")
     started = time.monotonic()
     worker.stop()
     await asyncio.wait_for(run, 10)
     assert time.monotonic() - started < 3
+
+
+async def test_a_worker_without_partitions_still_polls_and_so_comes_back_from_an_error_in_a_rebalance(
+    embedded_servers: Servers, names: Names
+) -> None:
+    # The client keeps such an error for the next poll, and until then does nothing to join again.
+    settings = load(
+        flags={
+            "kafka_bootstrap": embedded_servers.bootstrap,
+            "redis_url": embedded_servers.redis_url,
+            "topic_prefix": names.topic_prefix,
+            "group_id": names.group_id,
+            "check_crcs": False,
+            "session_timeout_ms": 3_000,
+        }
+    )
+    await create_topics(settings)
+    worker = Worker(settings, Observer(CollectorRegistry()))
+    run = asyncio.create_task(worker.run())
+    async with asyncio.timeout(60):
+        while not worker.ready()[0]:
+            await asyncio.sleep(0.1)
+        consumer = worker._consumer
+        assert consumer is not None
+        await worker.on_partitions_revoked(list(consumer.assignment()))
+        assert worker.ready() == (False, "joining the group for 0 s")
+        assert worker.alive()[0]
+        coordinator = consumer._coordinator
+        consumer._subscription.begin_reassignment()
+        pushed = asyncio.ensure_future(coordinator._push_error_to_user(GroupLoadInProgressError()))
+        await asyncio.wait_for(pushed, 10)  # somebody polled, and took it
+        assert coordinator._pending_exception is None
+        coordinator.request_rejoin()
+        while not worker.ready()[0]:
+            await asyncio.sleep(0.1)
+    worker.stop()
+    await asyncio.wait_for(run, 20)
