@@ -34,6 +34,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from stream_app.backends.ports import (
     FencedError,
     LogError,
@@ -47,6 +49,7 @@ from stream_app.behind import Behind
 from stream_app.core import state
 from stream_app.core.effects import Effects, Planned
 from stream_app.core.processor import PartitionProcessor, Plan, Scorer
+from stream_app.core.watermark import Watermark
 from stream_app.observe import Observer
 from stream_app.taking_over import TakingOver, ViewLostError
 
@@ -80,6 +83,7 @@ class Partition:
         idle_after_ms: int,
         fenced_pause_s: float,
         hand_over_s: float = HAND_OVER_S_MAX,
+        restoring: asyncio.Semaphore | None = None,
         listener: Callable[[Effects, int], None] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -90,6 +94,7 @@ class Partition:
         self.now, self.monotonic = now, monotonic
         self.records_max, self.idle_after_ms = records_max, idle_after_ms
         self.fenced_pause_s, self.hand_over_s = fenced_pause_s, hand_over_s
+        self._restoring = restoring or asyncio.Semaphore(1)
         #: restoring, ready, fenced or stopped; and why
         self.state = "restoring"
         self.problem = ""
@@ -166,6 +171,7 @@ class Partition:
             observer=self.observer,
             now=self.now,
             alive=self._alive,
+            restoring=self._restoring,
         ).run(rebuild=self._rebuild, seq_min=self.processor.position.seq)
         self._rebuild = False
         self.processor.start(taken.position, taken.deadlines)
@@ -204,15 +210,21 @@ class Partition:
         before = await self._read_to(planned.events_from, planned.labels_from)
         if before.events or before.labels:
             await self._step(before, idle_ms=0, announce=False)
-        self.processor.position.watermark = planned.watermark.copy()
+        self._set_watermark(planned.watermark.copy())
         batch = await self._read_to(planned.events_to, planned.labels_to)
         if self._stopping.is_set():
             return False
         effects = await self._step(batch, idle_ms=planned.idle_ms)
         if effects is None:
             # It was carried out whole: nothing is due any more, but the time that it let pass has passed.
-            self.processor.position.watermark.advance(planned.idle_ms)
+            reached = self.processor.position.watermark.copy()
+            reached.advance(planned.idle_ms)
+            self._set_watermark(reached)
         return effects is not None and effects.more_due
+
+    def _set_watermark(self, watermark: Watermark) -> None:
+        # In a copy: the position itself may be on its way to the view.
+        self.processor.position = msgspec.structs.replace(self.processor.position, watermark=watermark)
 
     async def _read_to(self, events_offset: int, labels_offset: int) -> Polled:
         """All records up to these offsets; what came along beyond them is kept for the next poll."""

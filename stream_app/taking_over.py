@@ -14,6 +14,7 @@ keep that one, so what it covered up is written again.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -55,10 +56,11 @@ class TakingOver:
         observer: Observer,
         now: Callable[[], float],
         alive: Callable[[], None],
+        restoring: asyncio.Semaphore,
     ) -> None:
         self._partition = partition
         self._log, self._view, self._rules, self._observer = log, view, rules, observer
-        self._now, self._alive = now, alive
+        self._now, self._alive, self._restoring = now, alive, restoring
 
     async def run(self, *, rebuild: bool, seq_min: int) -> TakenOver:
         """Fence, restore, seek. `rebuild` distrusts the view; the position's seq will be above `seq_min`.
@@ -80,11 +82,16 @@ class TakingOver:
             events_offset=committed.events_offset, labels_offset=committed.labels_offset
         )
         seq = max(base.seq, stored.seq if stored else 0, seq_min) + 1
+        if stored is not None and stored.open_visitors >= 0 and not rebuild:
+            rebuild = stored.open_visitors != len(await self._view.open_visitors(self._partition))
         if stored is None or rebuild or not committed.begun or not 0 <= stored.changelog_end <= end:
             reason = "missing" if stored is None else "lost" if rebuild else "not of this changelog"
             if not committed.begun:
                 reason = "nothing was committed yet"
-            deadlines, seq, end = await self._restore(base, seq, end, reason, begun=committed.begun)
+            # One partition of a worker at a time: all its visitors' states are in memory meanwhile, about 1 kB each.
+            async with self._restoring:
+                self._alive()
+                deadlines, seq, end = await self._restore(base, seq, end, reason, begun=committed.begun)
         else:
             deadlines, seq, end = await self._catch_up(base, stored, seq, end)
         await self._log.seek(events_offset=committed.events_offset, labels_offset=committed.labels_offset)
@@ -114,9 +121,10 @@ class TakingOver:
         end = await self._write_again(base, {visitor: newest[visitor] for visitor in covered}, end)
         await self._view.clear(self._partition)
         deadlines: dict[str, int] = {}
-        states = {visitor: blob for visitor, blob in newest.items() if blob is not None}
-        seq = await self._write_view(states, deadlines, base, expected=0, seq=seq, end=end)
-        self._observer.restored(self._partition, "changelog", len(states), time.monotonic() - started, reason)
+        for visitor in [visitor for visitor, blob in newest.items() if blob is None]:
+            del newest[visitor]
+        seq = await self._write_view(newest, deadlines, base, expected=0, seq=seq, end=end)
+        self._observer.restored(self._partition, "changelog", len(newest), time.monotonic() - started, reason)
         return deadlines, seq, end
 
     async def _catch_up(self, base: Position, stored: Position, seq: int, end: int) -> tuple[dict[str, int], int, int]:
@@ -166,7 +174,7 @@ class TakingOver:
 
     async def _write_view(
         self,
-        states: dict[str, bytes | None] | dict[str, bytes],
+        states: dict[str, bytes | None],
         deadlines: dict[str, int],
         base: Position,
         *,
@@ -188,6 +196,12 @@ class TakingOver:
             position = msgspec.structs.replace(
                 base, seq=seq, changelog_end=end if last else -1, wall_time=int(self._now() * 1000), planned=None
             )
+            for visitor, deadline in changes.items():
+                if deadline is None:
+                    deadlines.pop(visitor, None)
+                else:
+                    deadlines[visitor] = deadline
+            position.open_visitors = len(deadlines)
             stored = await self._view.write(
                 self._partition, expected_seq=expected, position=position, states=chunk, deadlines=changes
             )
@@ -196,11 +210,6 @@ class TakingOver:
                     f"the view changed while it was restored: got seq {stored.seq}, expected {expected}"
                 )
             expected, seq = seq, seq + 1
-            for visitor, deadline in changes.items():
-                if deadline is None:
-                    deadlines.pop(visitor, None)
-                else:
-                    deadlines[visitor] = deadline
         return expected
 
     def _deadline(self, blob: bytes | None) -> int | None:

@@ -138,7 +138,8 @@ class Trainer:
             await writer.start()
             self.learner = await self._restore()
             self.learner.poisoned = self._poisoned
-            await examples.start(self.learner.offsets)
+            for gap in await examples.start(self.learner.offsets):
+                self._observer.model_error(gap)
             self._published_updates, self._published_at = self._marker(), time.monotonic()
             self._set_state("learning")
             while not election.lost.is_set():

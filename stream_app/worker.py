@@ -84,6 +84,9 @@ class Worker(ConsumerRebalanceListener):
         self._admin: AIOKafkaAdminClient | None = None
         self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
+        self._restoring = asyncio.Semaphore(1)
+        #: whether Redis has said that it evicts nothing
+        self._keeps_states = False
         self._joined = False
         self._waiting_to_join = time.monotonic()
         self._pulse = KafkaPulse(observer, "worker")
@@ -114,6 +117,7 @@ class Worker(ConsumerRebalanceListener):
             await self._start()
             await self._until_stopped(following)
         finally:
+            self._stopping.set()
             await self._give_back(list(self._tasks))
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -169,6 +173,8 @@ class Worker(ConsumerRebalanceListener):
         """Pause, and begin to take over in the background: no heartbeat is sent while this runs."""
         assert self._consumer is not None
         self._consumer.pause(*assigned)
+        if self._stopping.is_set():
+            return  # nobody would stop what was begun now
         for number in sorted({place.partition for place in assigned}):
             if {place.topic for place in assigned if place.partition == number} != self._topics():
                 self._alone.add(number)
@@ -209,6 +215,7 @@ class Worker(ConsumerRebalanceListener):
             # A worker that has lost its partitions while it slept hears so at its next heartbeat.
             fenced_pause_s=2 * heartbeat_ms(self._settings) / 1000,
             hand_over_s=self._hand_over_s,
+            restoring=self._restoring,
             listener=self._told,
         )
         self.partitions[number], self._logs[number] = partition, log
@@ -266,9 +273,6 @@ class Worker(ConsumerRebalanceListener):
             prefix=f"{settings.topic_prefix}{settings.group_id}",
             ttl_ms=settings.history_ttl_ms + settings.session_gap_ms,
         )
-        # A Redis that is away is waited for later, by each partition.
-        with contextlib.suppress(ViewError):
-            await self._view.refuse_eviction()
         # Scores before the model is known would be cold ones for no reason.
         waiting = [asyncio.create_task(event.wait()) for event in (self.follower.caught_up, self._stopping)]
         await asyncio.wait(waiting, timeout=STUCK_S, return_when=asyncio.FIRST_COMPLETED)
@@ -308,8 +312,17 @@ class Worker(ConsumerRebalanceListener):
             if self._pulse.problem:
                 self._waiting_to_join = time.monotonic()  # an outage is waited out
             await self._stay_in_the_group(self._consumer)
+            await self._refuse_eviction()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
+
+    async def _refuse_eviction(self) -> None:
+        """Once, as soon as Redis answers; one that is away is waited for by each partition."""
+        if self._keeps_states or self._view is None:
+            return
+        with contextlib.suppress(ViewError):
+            await self._view.refuse_eviction()
+            self._keeps_states = True
 
     async def _stay_in_the_group(self, consumer: AIOKafkaConsumer) -> None:
         """Poll what nobody else polls: partitions that restore, and nothing at all where none was given to us.

@@ -140,7 +140,9 @@ class KafkaClients:
             partition_assignment_strategy=[RangePartitionAssignor],
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=heartbeat_ms(settings),
-            max_poll_interval_ms=max(60_000, 3 * settings.session_timeout_ms),
+            # Never: while Redis is waited for nobody polls, and the client would leave and not come back by itself.
+            # Whether a partition makes progress is for readiness and liveness to say.
+            max_poll_interval_ms=2**31 - 1,
             request_timeout_ms=settings.session_timeout_ms + _MEMBER_MARGIN_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=fetch_wait_ms,

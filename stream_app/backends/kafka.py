@@ -85,8 +85,17 @@ class KafkaPartitionLog:
                     "what to do with the gap and reset the group's offsets"
                 )
             offsets.append(offset)
-        position = decode_position(stored[self._events].metadata)
+        metadata = stored[self._events].metadata
+        position = decode_position(metadata)
+        if metadata and position is None:
+            raise UnusableError(
+                f"{self._events.topic}-{self.partition}: got commit metadata {metadata[:80]!r}, expected a position of "
+                "this version: run the version that wrote it, or set the group's offsets anew, without metadata"
+            )
         if position is not None:
+            if (planned := position.planned) is not None:
+                self._refuse_beyond(planned.events_to, ends[self._events])
+                self._refuse_beyond(planned.labels_to, ends[self._labels])
             self._refuse_other_topics(position)
             if stored[self._labels].offset < 0:
                 raise UnusableError(
@@ -188,6 +197,13 @@ class KafkaPartitionLog:
                 return -1
             lag += max(0, end - assigned.position)
         return lag
+
+    def _refuse_beyond(self, announced: int, end: int) -> None:
+        if announced > end:
+            raise UnusableError(
+                f"partition {self.partition}: a batch up to offset {announced} was begun, but the log ends at {end}: "
+                "records that were acknowledged are gone (an unclean leader election?); decide what to do with the gap"
+            )
 
     async def _refuse_holes(self, place: TopicPartition, expected: int, got: int) -> None:
         """Tell the ends of transactions, which take offsets too, from records that are gone."""

@@ -25,7 +25,7 @@ from stream_app.backends.clients import (
     start_client,
     stop_quietly,
 )
-from stream_app.backends.ports import FencedError, LogError
+from stream_app.backends.ports import FencedError, LogError, UnusableError
 from stream_app.backends.pulse import KafkaPulse
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
@@ -142,8 +142,16 @@ class ExampleLog:
         self._topic = settings.topic(topics.EXAMPLES)
         self._consumer: AIOKafkaConsumer | None = None
 
-    async def start(self, offsets: dict[int, int]) -> None:
-        """Begin at the offsets, at the first kept record where none is given. Raises LogError."""
+    async def start(self, offsets: dict[int, int]) -> list[str]:
+        """Begin at the offsets, at the first kept record where none is given; what was deleted unread, in words.
+
+        Raises
+        ------
+        LogError
+            If Kafka did not answer.
+        UnusableError
+            If an offset lies beyond the log: the topic was made again, and its records have the old ones' positions.
+        """
         consumer = self._clients.reader(fetch_wait_ms=_FETCH_WAIT_MS)
         await start_client("starting to read the examples", consumer)
         self._consumer = consumer
@@ -153,8 +161,19 @@ class ExampleLog:
             raise LogError(f"topic {self._topic} does not exist: run `stream-app topics create`")
         consumer.assign(places)
         starts = await kafka_call("reading the first offsets", consumer.beginning_offsets(places))
+        ends = await kafka_call("reading the end offsets", consumer.end_offsets(places))
+        gaps = []
         for place in places:
-            consumer.seek(place, max(offsets.get(place.partition, 0), starts[place]))
+            wanted = offsets.get(place.partition, starts[place])
+            if wanted > ends[place]:
+                raise UnusableError(
+                    f"{place.topic}-{place.partition}: the model has learned up to offset {wanted}, the log ends at "
+                    f"{ends[place]}: the topic was made again; give the model a topic prefix of its own"
+                )
+            if wanted < starts[place]:
+                gaps.append(f"{place}: examples {wanted} to {starts[place]} were deleted unread")
+            consumer.seek(place, max(wanted, starts[place]))
+        return gaps
 
     async def poll(self, *, timeout_ms: int, records_max: int) -> list[tuple[int, Record]]:
         """New records as (partition, record), in offset order within each partition."""

@@ -296,6 +296,10 @@ class Batch:
             earlier = deadline is not None and (known is None or deadline < known)
             if earlier or (visitor_id in due and deadline != known):
                 self.effects.deadlines[visitor_id] = deadline
+        change = sum(
+            (deadline is not None) - (visitor in schedule) for visitor, deadline in self.effects.deadlines.items()
+        )
+        self.effects.position.open_visitors = len(schedule) + change
 
     def _visitor(self, visitor_id: str) -> state.Visitor:
         visitor = self.visitors.get(visitor_id)

@@ -44,7 +44,8 @@ class Position(msgspec.Struct, gc=False):
     `changelog_end` is the changelog offset after this position's own writes (−1 when not known),
     `wall_time` when it was committed (ms).
     `partitions` and `topic_ids` (of events, labels and changelog) tell a topic that was re-created or got more
-    partitions. `planned` is the batch that was begun after this position; it is in commits only.
+    partitions. `open_visitors` is how many the view has in its set of deadlines (−1 when not known): should that set
+    alone be lost, nobody would miss it. `planned` is the batch that was begun after this position, in commits only.
     """
 
     seq: int = 0
@@ -55,6 +56,7 @@ class Position(msgspec.Struct, gc=False):
     wall_time: int = 0
     partitions: int = 0
     topic_ids: list[str] = []
+    open_visitors: int = -1
     planned: Planned | None = None
     version: int = POSITION_VERSION
 

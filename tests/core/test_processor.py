@@ -657,3 +657,27 @@ def test_the_features_of_an_example_have_the_registered_type() -> None:
     partition = Partition()
     partition.step([event(0, "a", "view_item", 0), event(1, "a", "purchase", 1)])
     assert tuple(partition.examples[0]["features"]) == FeatureValues.__struct_fields__
+
+
+def test_an_event_that_many_sessions_end_at_leaves_them_all_to_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Were the first few ended at the event, a batch carried out again would end the next few there, and a trainer that
+    # drops what is not beyond the last position would not learn them.
+    monkeypatch.setattr(processor, "DUE_VISITORS_MAX", 3)
+    crowd = [event(n, f"v{n}", "view_item", n / 100) for n in range(12)]
+    later = [event(12 + n, visitor, "view_item", 60 + n) for n, visitor in enumerate("xabc")]
+    partition = Partition()
+    partition.step(crowd)
+    done = partition.compute(later, [])
+    partition.emit(done)
+    partition.store(done.states)  # in the changelog; then the crash, before the offsets
+    partition.restart()
+    partition.step(later)
+    learned: list[str] = []
+    last: dict[int, tuple[int, int]] = {}
+    for example in partition.examples:
+        kind, trigger, n = example["position"]
+        if (trigger, n) > last.get(kind, (-1, -1)):
+            last[kind] = trigger, n
+            learned.append(example["event_id"])
+    assert sorted(learned) == sorted({example["event_id"] for example in partition.examples})
+    assert len(learned) >= 12

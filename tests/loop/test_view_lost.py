@@ -224,3 +224,18 @@ async def test_states_without_committed_offsets_need_a_person() -> None:
     assert shop.partition.state == "stopped"
     assert "got no committed offsets, expected some, as the changelog has the states of" in shop.partition.problem
     assert len(shop.broker.outputs["scores"]) == published
+
+
+async def test_deadlines_that_are_lost_alone_are_missed_by_the_next_owner() -> None:
+    # Nobody else would know of them: their sessions would never end.
+    shop = Shop()
+    for visitor in "abc":
+        shop.say(visitor, "view_item", 0)
+    await shop.settle()
+    await shop.end()
+    shop.view.deadlines.clear()
+    shop.start()
+    await shop.settle()
+    await shop.close_all()
+    await shop.end()
+    assert len(shop.results().closed) == 3
