@@ -105,7 +105,7 @@ class KafkaClients:
             bootstrap_servers=self._settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
         )
 
-    def reader(self, *, fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
+    def reader(self, *, fetch_wait_ms: int = 500, committed_only: bool = True) -> AIOKafkaConsumer:
         """Without a group, for partitions that the caller assigns: committed records only, from the first kept.
 
         `fetch_wait_ms` is how long a fetch waits for new records; 500 is the client's own default.
@@ -115,7 +115,7 @@ class KafkaClients:
             enable_auto_commit=False,
             check_crcs=self._settings.check_crcs,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
+            isolation_level="read_committed" if committed_only else "read_uncommitted",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=fetch_wait_ms,
             request_timeout_ms=REQUEST_TIMEOUT_MS,

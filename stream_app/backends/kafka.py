@@ -153,7 +153,14 @@ class KafkaPartitionLog:
 
     async def changelog_end(self) -> int:
         """See `ports.PartitionLog`."""
-        ends = await kafka_call("reading the changelog's end", self._consumer.end_offsets([self._changelog]))
+        # A consumer of committed records is told where the first open transaction begins, whoever's it is. What lies
+        # behind it must be restored too: the restore waits until that transaction has ended.
+        consumer = self._clients.reader(committed_only=False)
+        await start_client("asking for the changelog's end", consumer)
+        try:
+            ends = await kafka_call("reading the changelog's end", consumer.end_offsets([self._changelog]))
+        finally:
+            await stop_quietly(consumer)
         end = int(ends[self._changelog])
         self._writer.read_up_to(end)
         return end

@@ -10,6 +10,7 @@ it can be wiped at any time and is rebuilt from the changelog.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Final
@@ -57,7 +58,7 @@ class RedisView:
         self._prefix = prefix
         self._ttl_ms = ttl_ms
         self._script = resources.files("stream_app.backends").joinpath("lua/write_view.lua").read_text()
-        self._sha = ""
+        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
 
     async def refuse_eviction(self) -> None:
         """Make sure that Redis drops no state to make room: a visitor's history would be gone, and nobody told.
@@ -148,14 +149,12 @@ class RedisView:
         await self._redis.aclose()
 
     async def _run(self, keys: list[str], arguments: list[str | bytes | int]) -> bytes:
-        """EVALSHA, loading the script where Redis does not have it (first use, restart, SCRIPT FLUSH)."""
-        if self._sha:
-            try:
-                return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
-            except NoScriptError:
-                pass
-        self._sha = await self._redis.script_load(self._script)
-        return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
+        """EVALSHA; EVAL, which brings the script, where Redis does not have it (first use, restart, SCRIPT FLUSH)."""
+        try:
+            return await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
+        except NoScriptError:
+            # One command: between SCRIPT LOAD and a second EVALSHA it could be forgotten again.
+            return await self._redis.eval(self._script, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

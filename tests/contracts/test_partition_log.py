@@ -473,6 +473,26 @@ async def test_a_changelog_whose_start_was_deleted_is_read_from_what_is_kept(kaf
     assert await changelog(log, 0, end) == []
 
 
+@real
+async def test_an_open_transaction_hides_no_state_from_who_takes_over(kafka: Kafka) -> None:
+    # A consumer of committed records is told that the log ends where it begins.
+    other = kafka.clients.transactional_producer("a-strangers", client_id="test")
+    await other.start()
+    log = await kafka.open()
+    await log.take_over()
+    await log.publish(effects({"a": b"1"}))
+    await other.begin_transaction()
+    await other.send_and_wait(kafka.settings.topic(topics.CHANGELOG), b"open", key=b"x", partition=P)
+    await log.publish(effects({"b": b"2"}))
+    end = await log.changelog_end()
+    waiting = asyncio.create_task(changelog(log, 0, end))
+    await asyncio.sleep(0.5)
+    assert not waiting.done(), waiting
+    await other.abort_transaction()
+    assert await asyncio.wait_for(waiting, 10) == [("a", b"1"), ("b", b"2")]
+    await other.stop()
+
+
 # ---- only Kafka -----------------------------------------------------------------------------------------------------
 
 

@@ -52,9 +52,14 @@ class SimulatedClients:
         """As `KafkaClients.admin`."""
         return SimulatedAdmin(self._broker)
 
-    def reader(self, *, fetch_wait_ms: int = 500) -> Any:
+    def reader(self, *, fetch_wait_ms: int = 500, committed_only: bool = True) -> Any:
         """As `KafkaClients.reader`."""
-        return SimulatedConsumer(self._broker, request_timeout_s=_REQUEST_TIMEOUT_S, patience=self._patience)
+        return SimulatedConsumer(
+            self._broker,
+            request_timeout_s=_REQUEST_TIMEOUT_S,
+            patience=self._patience,
+            committed_only=committed_only,
+        )
 
     def member(self, group_id: str, *, client_id: str, fetch_wait_ms: int = 500) -> Any:
         """As `KafkaClients.member`."""

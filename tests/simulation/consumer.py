@@ -68,7 +68,9 @@ class SimulatedConsumer:
         heartbeat_s: float = 3.0,
         request_timeout_s: float,
         patience: float = 1.0,
+        committed_only: bool = True,
     ) -> None:
+        self._committed_only = committed_only
         self._broker = broker
         self._timeout_s = request_timeout_s
         self._group_id, self._instance = group_id, instance
@@ -236,11 +238,11 @@ class SimulatedConsumer:
         return await self._offsets("first offsets", lambda: dict.fromkeys(places, 0))
 
     async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Up to where committed records are known: the last stable offsets."""
-        broker = self._broker
-        return await self._offsets(
-            "end offsets", lambda: {place: broker.log(place).stable_end for place in places}
-        )
+        """Up to where committed records are known: the last stable offsets; else the last of all."""
+        log = self._broker.log
+        if self._committed_only:
+            return await self._offsets("end offsets", lambda: {place: log(place).stable_end for place in places})
+        return await self._offsets("end offsets", lambda: {place: log(place).end for place in places})
 
     async def _offsets(self, what: str, carry_out: Any) -> dict[TopicPartition, int]:
         while True:
