@@ -154,7 +154,7 @@ async def test_an_open_transaction_at_the_changelogs_end_hides_no_state(
         open_ended = AIOKafkaProducer(
             bootstrap_servers=settings.kafka_bootstrap,
             transactional_id=uuid.uuid4().hex,
-            transaction_timeout_ms=8_000,
+            transaction_timeout_ms=20_000,  # still open when the second worker takes over, or nothing is shown
         )
         await open_ended.start()
         await open_ended.begin_transaction()

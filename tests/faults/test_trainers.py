@@ -95,11 +95,7 @@ async def test_a_trainer_that_wakes_up_after_another_has_taken_over_publishes_no
     "reasons",
     [
         pytest.param(("unsigned", "bad_signature", "damaged", "foreign_schema"), id="not ours"),
-        pytest.param(
-            ("non_finite",),
-            id="not finite",
-            marks=[pytest.mark.long],
-        ),
+        pytest.param(("non_finite",), id="not finite", marks=pytest.mark.long),
     ],
 )
 async def test_snapshots_that_are_not_ours_or_not_sound_are_refused_and_the_last_good_one_stays(
@@ -150,7 +146,7 @@ def _forgeries(settings: Settings, head: dict[str, Any]) -> dict[str, tuple[byte
         "bad_signature": signed(packed(), b"somebody else's key"),
         "damaged": signed(b"\xc1 not msgpack"),
         "foreign_schema": signed(packed(schema=SNAPSHOT_SCHEMA + 1)),
-        "unusable": signed(packed(state=poisoned)),
+        "non_finite": signed(packed(state=poisoned)),
     }
 
 
