@@ -17,11 +17,11 @@ from aiokafka import TopicPartition
 
 from stream_app import topics
 from stream_app.audit_reading import KafkaReading, NotPossibleError, Span, ViewReading
-from stream_app.core.audit_model import ModelAudit
-from stream_app.core.audit_outputs import letter_digest
-from stream_app.core.audit_partition import PartitionAudit
-from stream_app.core.audit_report import Check, Names, Report
-from stream_app.core.audit_states import StatesAudit
+from stream_app.core.audit.model import ModelAudit
+from stream_app.core.audit.outputs import letter_digest
+from stream_app.core.audit.partition import PartitionAudit
+from stream_app.core.audit.report import Check, Names, Report
+from stream_app.core.audit.states import StatesAudit
 from stream_app.core.effects import Position, decode_position
 from stream_app.core.priors import EntryKey
 from stream_app.core.snapshots import Head, RefusedError, SnapshotReader, signature_of

@@ -10,7 +10,7 @@ import click
 
 from stream_app.cli_options import with_settings
 from stream_app.cli_table import show_table
-from stream_app.core.audit_report import Check, Report
+from stream_app.core.audit.report import Check, Report
 from stream_app.settings import Settings
 
 #: Of an audit that could not be made; 1 says that it was made and found something.

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_app.core.audit_model import ModelAudit
-from stream_app.core.audit_report import Check
+from stream_app.core.audit.model import ModelAudit
+from stream_app.core.audit.report import Check
 from stream_app.core.learner import Learner, TypedExample
 from stream_app.core.model import NonFiniteError
 from stream_app.core.priors import EntryKey

@@ -24,7 +24,7 @@ from producers.synthetic.shop import Shop
 from stream_app import topics
 from stream_app.audit import NotPossibleError, audit
 from stream_app.backends.redis import hash_tag
-from stream_app.core.audit_report import Report
+from stream_app.core.audit.report import Report
 from stream_app.core.events import CheckoutLabel, Event
 from tests.scenarios.deployment import PATIENCE_S, Deployment
 from tests.scenarios.process import Process

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_app.core.audit_outputs import letter_digest
-from stream_app.core.audit_partition import PartitionAudit
-from stream_app.core.audit_report import Check, Names, Violation
-from stream_app.core.audit_states import StatesAudit
+from stream_app.core.audit.outputs import letter_digest
+from stream_app.core.audit.partition import PartitionAudit
+from stream_app.core.audit.report import Check, Names, Violation
+from stream_app.core.audit.states import StatesAudit
 from stream_app.core.effects import Effects, Position
 from stream_app.core.processor import Rules, Scorer
 from tests.core.streams import RULES, HashScorer, Partition, Record

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stream_app import topics
 from stream_app.audit import audit
-from stream_app.core.audit_report import Report
+from stream_app.core.audit.report import Report
 from tests.scenarios.deployment import Deployment
 from tests.soak.faults import PAUSE_S, Faults
 from tests.soak.gauges import ScoreGauge, lag

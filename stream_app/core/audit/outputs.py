@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from stream_app.core import records
-from stream_app.core.audit_rows import Rows, hashed
+from stream_app.core.audit.rows import Rows, hashed
 from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.events import Event
 from stream_app.core.learner import TypedExample
@@ -169,7 +169,7 @@ class Outputs:
 
     @property
     def clock(self) -> Sequence[tuple[int, int]]:
-        """See `audit_expected.Evidence`."""
+        """See `expected.Evidence`."""
         if self._clock is None:
             kind, place, following = (self.closed.columns[n] for n in (CLOSED_KIND, CLOSED_PLACE, CLOSED_NEXT))
             ended = {(following[row], place[row]) for row in range(len(self.closed)) if kind[row] == BY_CLOCK}
@@ -177,14 +177,14 @@ class Outputs:
         return self._clock
 
     def watermarks_after(self, event: Event) -> Sequence[int]:
-        """See `audit_expected.Evidence`."""
+        """See `expected.Evidence`."""
         assert isinstance(event.event_time, int)
         key = event_key(event.visitor_id, event.event_id, event.event_type, event.event_time)
         column = self.scores.columns[SCORE_WATERMARK]
         return [column[row] for row in self.scores.find(key)]
 
     def passed_by(self, offset: int) -> int:
-        """See `audit_expected.Evidence`."""
+        """See `expected.Evidence`."""
         if self._passed is None:
             self._passed = {}
             kind, place, deadline = (self.closed.columns[n] for n in (CLOSED_KIND, CLOSED_PLACE, CLOSED_DEADLINE))
@@ -194,11 +194,11 @@ class Outputs:
         return self._passed.get(offset, -1)
 
     def taught_at(self, label_offset: int) -> int | None:
-        """See `audit_expected.Evidence`. The first record counts; the others must say the same."""
+        """See `expected.Evidence`. The first record counts; the others must say the same."""
         return self._taught.get(label_offset)
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:
-        """See `audit_expected.Evidence`. The first record counts; repetitions must say the same."""
+        """See `expected.Evidence`. The first record counts; repetitions must say the same."""
         rows, columns = self.closed.find(closed_key(closed)), self.closed.columns
         if not rows:
             return None

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from stream_app.core.audit_report import Check, Names, Violation, quote
+from stream_app.core.audit.report import Check, Names, Violation, quote
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.learner import Learner, TypedExample, check_finite
 from stream_app.core.model import IntentModel, NonFiniteError

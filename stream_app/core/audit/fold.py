@@ -25,7 +25,7 @@ from typing import Final, Literal
 from zlib import crc32
 
 from stream_app.core import checkouts, codec, features, outcomes, session, state
-from stream_app.core.audit_expected import Duplicate, Evidence, Expected, Learnable, Refused, Scored
+from stream_app.core.audit.expected import Duplicate, Evidence, Expected, Learnable, Refused, Scored
 from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.codec import Rejected
 from stream_app.core.emission import Ending, closed_record

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from stream_app.core import records
-from stream_app.core.audit_expected import Duplicate, Expected, Learnable, Refused, Scored
-from stream_app.core.audit_fold import PartitionFold
-from stream_app.core.audit_outputs import (
+from stream_app.core.audit.expected import Duplicate, Expected, Learnable, Refused, Scored
+from stream_app.core.audit.fold import PartitionFold
+from stream_app.core.audit.outputs import (
     EXAMPLE_SERVED,
     SCORE_SERVED,
     Outputs,
@@ -26,8 +26,8 @@ from stream_app.core.audit_outputs import (
     letter_key,
     score_digest,
 )
-from stream_app.core.audit_report import Check, Names, Violation, quote
-from stream_app.core.audit_rows import Rows, hashed
+from stream_app.core.audit.report import Check, Names, Violation, quote
+from stream_app.core.audit.rows import Rows, hashed
 from stream_app.core.effects import Position
 from stream_app.core.plan import Record, Rules
 from stream_app.core.records import ClosedSession, ScoreRecord

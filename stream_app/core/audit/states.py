@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from stream_app.core import state
-from stream_app.core.audit_fold import PartitionFold
-from stream_app.core.audit_report import Check, Names, Violation, quote
-from stream_app.core.audit_rows import hashed
+from stream_app.core.audit.fold import PartitionFold
+from stream_app.core.audit.report import Check, Names, Violation, quote
+from stream_app.core.audit.rows import hashed
 from stream_app.core.effects import Position
 
 _DAMAGED: Final = (state.DamagedStateError, state.StateVersionError)
