@@ -229,6 +229,13 @@ class Observer:
         self._views_lost.inc()
         _LOG.warning(_line("view_lost", partition=partition, reason=reason, next="restored from the changelog"))
 
+    def offsets_lost(self, partition: int, events_offset: int, labels_offset: int) -> None:
+        """The group has no offsets any more; reading goes on from the view's. Dead letters may repeat."""
+        _LOG.warning(
+            _line("offsets_lost", partition=partition, events_offset=events_offset, labels_offset=labels_offset,
+                  next="reading goes on from the position in Redis")
+        )  # fmt: skip
+
     def covered_up(self, partition: int, visitors: int) -> None:
         """A former owner wrote older states over those of so many visitors; the newer ones were written again."""
         _LOG.warning(_line("covered_up", partition=partition, visitors=visitors, next="newer states written again"))

@@ -76,6 +76,11 @@ class TakingOver:
         """
         committed = await self._log.take_over()
         stored, _ = await self._view.load(self._partition, [])
+        if not committed.begun and stored is not None and await self._log.knows(stored):
+            # The group's offsets are gone (expired, deleted, or lost by a broker that was killed), the topics are not.
+            # The view is a few batches behind what was committed at the most; the states know those.
+            committed = Committed(stored.events_offset, stored.labels_offset, stored)
+            self._observer.offsets_lost(self._partition, stored.events_offset, stored.labels_offset)
         # After fencing: before it the former owner could still add to the log.
         end = await self._log.changelog_end()
         base = committed.position or Position(

@@ -166,9 +166,9 @@ def test_a_partition_has_one_state_and_is_forgotten_when_it_is_given_back(
 ) -> None:
     observer = seen.observer
     observer.partition_state(2, "restoring")
-    observer.restored(2, "changelog", 120, 0.5, "not what Kafka committed")
+    observer.restored(2, "changelog", 120, 0.5, "not of this changelog")
     assert caplog.records[-1].getMessage() == (
-        'restored partition=2 source=changelog visitors=120 seconds=0.5 reason="not what Kafka committed"'
+        'restored partition=2 source=changelog visitors=120 seconds=0.5 reason="not of this changelog"'
     )
     assert seen.value("intent_restore_seconds_count", source="changelog") == 1
     assert seen.value("intent_restored_visitors_total", source="changelog") == 120

@@ -230,8 +230,9 @@ def is_told_elsewhere(context: dict[str, Any]) -> bool:
     When a producer fails, aiokafka leaves its exception in futures of its own that nobody can ask any more; asyncio
     would tell each as an error, where nothing is lost.
     """
-    return context.get("message") == "Future exception was never retrieved" and isinstance(
-        context.get("exception"), KafkaError
+    message = str(context.get("message"))
+    return isinstance(context.get("exception"), KafkaError) and (
+        message == "Future exception was never retrieved" or message.startswith("Exception in callback")
     )
 
 

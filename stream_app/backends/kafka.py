@@ -105,6 +105,16 @@ class KafkaPartitionLog:
         begun = stored[self._events].offset >= 0
         return Committed(offsets[0], offsets[1], self._stamp(position) if position else None, begun)
 
+    async def knows(self, position: Position) -> bool:
+        """See `ports.PartitionLog`."""
+        if not all(self._topic_ids) or position.topic_ids != self._topic_ids or position.partitions != self._partitions:
+            return False
+        both = [self._events, self._labels]
+        starts = await kafka_call("reading the first offsets", self._consumer.beginning_offsets(both))
+        ends = await kafka_call("reading the end offsets", self._consumer.end_offsets(both))
+        offsets = {self._events: position.events_offset, self._labels: position.labels_offset}
+        return all(starts[place] <= offset <= ends[place] for place, offset in offsets.items())
+
     async def seek(self, *, events_offset: int, labels_offset: int) -> None:
         """See `ports.PartitionLog`."""
         self._next = {self._events: events_offset, self._labels: labels_offset}

@@ -67,6 +67,10 @@ class MemoryLog:
             raise UnusableError(f"got committed offset {events}, expected 0 to {len(self._broker.events)}")
         return Committed(events, labels, decode_position(metadata))
 
+    async def knows(self, position: Position) -> bool:
+        """See `ports.PartitionLog`."""
+        return position.events_offset <= len(self._broker.events) and position.labels_offset <= len(self._broker.labels)
+
     async def seek(self, *, events_offset: int, labels_offset: int) -> None:
         """See `ports.PartitionLog`."""
         self._events, self._labels = events_offset, labels_offset

@@ -64,6 +64,10 @@ class PartitionLog(Protocol):
         """
         ...
 
+    async def knows(self, position: Position) -> bool:
+        """Whether a position is one of these very topics, and its offsets are still there."""
+        ...
+
     async def seek(self, *, events_offset: int, labels_offset: int) -> None:
         """Read on from these offsets."""
         ...

@@ -47,6 +47,7 @@ def test_nothing_starts_without_the_asserts_that_the_client_checks_its_state_wit
 def test_only_what_the_client_left_behind_is_no_news() -> None:
     left = {"message": "Future exception was never retrieved", "exception": ProducerFenced()}
     assert clients.is_told_elsewhere(left)
+    assert clients.is_told_elsewhere({**left, "message": "Exception in callback MessageAccumulator._pop_batch"})
     assert not clients.is_told_elsewhere({**left, "exception": ValueError("ours")})
     assert not clients.is_told_elsewhere({**left, "message": "Task exception was never retrieved"})
     assert not clients.is_told_elsewhere({"message": "anything"})

@@ -132,16 +132,26 @@ async def test_a_topic_deleted_under_a_worker_is_said_aloud(fault_run: Callable[
 
 
 @pytest.mark.long
-async def test_lost_group_offsets_do_not_start_the_log_over_in_silence(fault_run: Callable[..., Run]) -> None:
+@pytest.mark.parametrize("view", ["kept", "wiped"])
+async def test_lost_group_offsets_do_not_start_the_log_over_in_silence(
+    fault_run: Callable[..., Run], view: str
+) -> None:
     async with fault_run() as run:
         await _half_done(run)
         async with _admin(run) as admin:
             group = run.deployment.settings.group_id
             answer = await admin._client.send(await admin.find_coordinator(group), DeleteGroupsRequest([group]))
             assert answer.results == [(group, 0)]
+        if view == "wiped":
+            async with Redis.from_url(run.deployment.settings.redis_url.get_secret_value()) as redis:
+                await redis.flushall()
+            await _stands_still(run, run.start("worker"), "offsets")
+            run.report("25 the group's offsets deleted and Redis wiped: refused aloud")
+            return
         worker = run.start("worker")
-        await _stands_still(run, worker, "offsets")
-        run.report("25 the group's offsets deleted: refused aloud")
+        await run.send()
+        await run.finish("25 the group's offsets deleted: goes on from Redis")
+        assert worker.said().count("WARNING stream_app offsets_lost ") == 4
 
 
 @pytest.mark.long

@@ -218,6 +218,7 @@ async def test_states_without_committed_offsets_need_a_person() -> None:
     await shop.settle()
     await shop.end()
     shop.broker.commits.clear()
+    shop.view.wipe()
     published = len(shop.broker.outputs["scores"])
     shop.start()
     await asyncio.wait_for(shop.task, 10)
@@ -239,3 +240,21 @@ async def test_deadlines_that_are_lost_alone_are_missed_by_the_next_owner() -> N
     await shop.close_all()
     await shop.end()
     assert len(shop.results().closed) == 3
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+async def test_offsets_that_are_lost_alone_are_those_of_the_view(segments: int) -> None:
+    # Expired, deleted, or lost by a broker that was killed: nothing is read from the start again, and nothing repeats.
+    shop = Shop()
+    for segment in STREAM[:segments]:
+        shop.append(segment)
+        await shop.settle()
+    await shop.end()
+    shop.broker.commits.clear()
+    published = len(shop.broker.outputs["scores"])
+    shop.start()
+    shop.append(STREAM[segments])
+    await shop.until(lambda: shop.partition.state == "ready")
+    await shop.settle()
+    check_same(await shop.through(STREAM[segments + 1 :]), await undisturbed())
+    assert len(shop.broker.outputs["scores"]) > published
