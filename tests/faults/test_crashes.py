@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.faults.conftest import EXACTLY_ONCE_IN_CI
 from tests.faults.launcher import Fault, Plan
 from tests.faults.run import Run
 from tests.scenarios.process import Process
@@ -64,6 +65,7 @@ async def test_a_worker_killed_at_any_point_of_a_batch_leaves_an_exact_rest(
         await run.finish(f"1 crash {point}")
 
 
+@EXACTLY_ONCE_IN_CI
 async def test_workers_that_die_one_after_the_other_each_at_another_point_leave_an_exact_rest(
     fault_run: Callable[..., Run], guarantee: str
 ) -> None:

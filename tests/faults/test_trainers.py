@@ -34,6 +34,7 @@ POINTS = {
 }
 
 
+@EXACTLY_ONCE_IN_CI
 async def test_trainers_that_die_around_a_snapshot_learn_every_example_once(fault_run: Callable[..., Run]) -> None:
     # One partition: the order of all examples is known, and the model must be the same to the last bit.
     async with fault_run(topic_partitions=1, snapshot_interval_ms=200, calm=False) as run:

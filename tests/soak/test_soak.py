@@ -1,4 +1,4 @@
-"""A soak in short, in both guarantees: every kind of fault once, then nothing lost, nothing doubled, nothing ended."""
+"""A soak in short: every kind of fault once, then nothing lost, nothing doubled, nothing ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.real_kafka, pytest.mark.real_redis, pytest.mark.timeou
 FAULTS_AT_LEAST = 6
 
 
-@pytest.mark.parametrize(("guarantee", "seed"), [("exactly_once", 11), ("at_least_once", 12)])
+@pytest.mark.parametrize(
+    ("guarantee", "seed"), [("exactly_once", 11), pytest.param("at_least_once", 12, marks=pytest.mark.long)]
+)
 async def test_a_short_soak_ends_with_a_clean_audit(guarantee: str, seed: int) -> None:
     orders = Orders(minutes=1.25, guarantee=guarantee, seed=seed, rate=200.0, pause_s=(3.0, 7.0))
     try:
