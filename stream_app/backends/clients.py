@@ -17,6 +17,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer import sender
 
 from stream_app.backends.ports import LogError
+from stream_app.backends.stable_offsets import StableAdminClient
 from stream_app.settings import Settings
 
 #: Bytes of one record batch before compression: below the broker's default limit of 1 MiB for a batch.
@@ -101,7 +102,7 @@ class KafkaClients:
 
     def admin(self) -> AIOKafkaAdminClient:
         """For what is committed and what topics there are."""
-        return AIOKafkaAdminClient(
+        return StableAdminClient(
             bootstrap_servers=self._settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
         )
 
