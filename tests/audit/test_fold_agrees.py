@@ -141,6 +141,15 @@ def test_sessions_left_to_the_next_batch_are_where_they_belong(steps: list[Step]
         assert [str(violation) for violation in run.violations()] == []
 
 
+def test_a_careless_senders_events_of_one_moment_are_told_apart_when_the_clock_moved_between_them() -> None:
+    run = Run()
+    run.step([event(n, visitor, "page_view", 0) for n, visitor in enumerate("xyz")])
+    run.step([event(3, "a", "view_item", 0, event_id="same", item_id="i1")])
+    run.step(idle_ms=MINUTE)
+    run.step([event(4, "a", "view_item", 0, event_id="same", item_id="i2")])
+    assert [str(violation) for violation in run.violations()] == []
+
+
 def _decoded(run: Run, topic: str) -> list[Any]:
     import json
 

@@ -27,7 +27,7 @@ class Evidence(Protocol):
         ...
 
     def watermarks_after(self, event: Event) -> Sequence[int]:
-        """The watermarks that scores of this event tell, empty without one."""
+        """The watermarks that scores tell of this event, one of each event that a careless sender calls the same."""
         ...
 
     def passed_by(self, offset: int) -> int:

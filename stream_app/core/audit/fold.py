@@ -19,7 +19,7 @@ everything else that was written:
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 from zlib import crc32
@@ -57,6 +57,8 @@ class PartitionFold:
         self._labels: dict[str, deque[tuple[int, CheckoutLabel]]] = {}
         #: visitor → (offset of its newest event by then, label offset) of the labels that taught at once
         self._taught: dict[str, deque[tuple[int, int]]] = {}
+        #: events that a careless sender calls the same → the watermarks after those that were folded
+        self._spent: dict[tuple[str, str, str, object], Counter[int]] = {}
         self._clock_read = 0
         self._expected: list[Expected] = []
         #: (trigger, rank, visitor) → outcomes of the place at hand
@@ -163,13 +165,16 @@ class PartitionFold:
 
     def _believe_scores(self, event: Event, received: int) -> None:
         """Move time on where the event's score shows that the clock did so before it, without ending anybody."""
-        told = self.evidence.watermarks_after(event)
-        if not told:
-            return
+        told = Counter(self.evidence.watermarks_after(event))
+        name = (event.visitor_id, event.event_id, event.event_type, event.event_time)
+        is_one_of_several = told.total() > 1
+        told -= self._spent.get(name, Counter())
         mine = self._reached_with(event, received)
         beyond = [watermark for watermark in told if watermark > mine]
         if beyond and mine not in told:
             self._move_on(min(beyond) + self.rules.grace_ms)
+        if is_one_of_several:
+            self._spent.setdefault(name, Counter())[self._reached_with(event, received)] += 1
 
     def _believe_ends(self, event: Event, record: Record) -> None:
         """The same for an event without a score: sessions that it has ended show how far time had come."""

@@ -181,7 +181,8 @@ class Outputs:
         assert isinstance(event.event_time, int)
         key = event_key(event.visitor_id, event.event_id, event.event_type, event.event_time)
         column = self.scores.columns[SCORE_WATERMARK]
-        return [column[row] for row in self.scores.find(key)]
+        # A repetition says the same; the scores of different events differ at least in `events`.
+        return list({self.scores.digest(row): column[row] for row in self.scores.find(key)}.values())
 
     def passed_by(self, offset: int) -> int:
         """See `expected.Evidence`."""
