@@ -37,6 +37,7 @@ from typing import Final
 import msgspec
 
 from stream_app.backends.ports import (
+    BehindError,
     FencedError,
     LogError,
     PartitionLog,
@@ -59,6 +60,10 @@ POLL_MS: Final = 200
 #: First and longest pause before a partition whose work failed is taken over again.
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 5.0
+
+#: How long committed offsets that are older than what is known are asked for again: a coordinator reads a large log in
+#: seconds after its broker's restart.
+DOUBT_S: Final = 60.0
 
 #: How long a partition that is given back waits for its last writes; beyond it the next owner finds them in Kafka.
 HAND_OVER_S_MAX: Final = 4.0
@@ -110,6 +115,8 @@ class Partition:
         self._committed_seq = 0
         self._idle_since = 0.0
         self._rebuild = False
+        #: monotonic time since when the committed offsets have been older than what is known
+        self._doubted_since: float | None = None
         #: monotonic time of the last finished batch or empty poll: what readiness looks at
         self.progress = monotonic()
         #: monotonic time since when no batch has got through, None if the last one did
@@ -142,6 +149,8 @@ class Partition:
             except ViewError as error:
                 self.behind.missed("partition", error)
             except LogError as error:
+                if isinstance(error, BehindError) and self._doubted_since is None:
+                    self._doubted_since = self.monotonic()
                 self.observer.kafka_error("partition", error)
                 self.failing_since = self.failing_since or self.monotonic()
             except FencedError as error:
@@ -160,6 +169,9 @@ class Partition:
             await self._sleep(pause)
         self._set_state("stopped", "given back")
 
+    def _believes(self) -> bool:
+        return self._doubted_since is not None and self.monotonic() - self._doubted_since >= DOUBT_S
+
     async def _take_over(self) -> Planned | None:
         """Begin from what Kafka has committed; the batch that a former owner announced and may have begun."""
         self.caught_up = False
@@ -172,8 +184,8 @@ class Partition:
             now=self.now,
             alive=self._alive,
             restoring=self._restoring,
-        ).run(rebuild=self._rebuild, seq_min=self.processor.position.seq)
-        self._rebuild = False
+        ).run(rebuild=self._rebuild, seq_min=self.processor.position.seq, believe=self._believes())
+        self._rebuild, self._doubted_since = False, None
         self.processor.start(taken.position, taken.deadlines)
         self._ahead = Polled((), (), False)
         self._announced, self._committed_seq = (_NOT_BEGUN, taken.planned), taken.position.seq

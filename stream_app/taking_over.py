@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream_app.backends.ports import Committed, PartitionLog, UnusableError, View
+from stream_app.backends.ports import BehindError, Committed, PartitionLog, UnusableError, View
 from stream_app.core import state
 from stream_app.core.effects import Effects, Planned, Position
 from stream_app.core.plan import Rules
@@ -62,13 +62,18 @@ class TakingOver:
         self._log, self._view, self._rules, self._observer = log, view, rules, observer
         self._now, self._alive, self._restoring = now, alive, restoring
 
-    async def run(self, *, rebuild: bool, seq_min: int) -> TakenOver:
+    async def run(self, *, rebuild: bool, seq_min: int, believe: bool) -> TakenOver:
         """Fence, restore, seek. `rebuild` distrusts the view; the position's seq will be above `seq_min`.
+
+        `believe` takes the committed offsets as they are told, also when they are older than what view and changelog
+        contain. In the seconds after its broker's restart a coordinator tells old ones, or none, and no error.
 
         Raises
         ------
         LogError, ViewError
             Kafka or Redis did not answer: try again.
+        BehindError
+            The committed offsets are older than what is known: try again, and in the end believe them.
         ViewLostError
             The view was written by somebody else meanwhile: try again.
         UnusableError
@@ -76,9 +81,15 @@ class TakingOver:
         """
         committed = await self._log.take_over()
         stored, _ = await self._view.load(self._partition, [])
-        if not committed.begun and stored is not None and await self._log.knows(stored):
-            # The group's offsets are gone (expired, deleted, or lost by a broker that was killed), the topics are not.
-            # The view is a few batches behind what was committed at the most; the states know those.
+        known = stored is not None and await self._log.knows(stored)
+        # A view of other topics tells why there are no offsets for these: nothing to wait for.
+        believe = believe or (stored is not None and not known)
+        self._behind = "" if believe else "the committed offsets are older than the states: the coordinator is not ready"
+        if stored is not None and known and not believe:
+            self._refuse_older(committed, stored.events_offset)
+        if not committed.begun and stored is not None and known:
+            # The group's offsets are gone (expired, or deleted), the topics are not. The view is a few batches behind
+            # what was committed at the most; the states know those.
             committed = Committed(stored.events_offset, stored.labels_offset, stored)
             self._observer.offsets_lost(self._partition, stored.events_offset, stored.labels_offset)
         # After fencing: before it the former owner could still add to the log.
@@ -96,7 +107,7 @@ class TakingOver:
             # One partition of a worker at a time: all its visitors' states are in memory meanwhile, about 1 kB each.
             async with self._restoring:
                 self._alive()
-                deadlines, seq, end = await self._restore(base, seq, end, reason, begun=committed.begun)
+                deadlines, seq, end = await self._restore(base, seq, end, reason, committed)
         else:
             deadlines, seq, end = await self._catch_up(base, stored, seq, end)
         await self._log.seek(events_offset=committed.events_offset, labels_offset=committed.labels_offset)
@@ -111,12 +122,14 @@ class TakingOver:
         return TakenOver(position, deadlines, _pending(committed))
 
     async def _restore(
-        self, base: Position, seq: int, end: int, reason: str, *, begun: bool
+        self, base: Position, seq: int, end: int, reason: str, committed: Committed
     ) -> tuple[dict[str, int], int, int]:
         """Rebuild the view from the whole changelog; the deadlines found, the view's seq and what it contains."""
         started = time.monotonic()
         newest, covered = await self._read(start=0, end=end)
-        if newest and not begun:
+        if newest and self._behind:
+            self._refuse_older(committed, 1 + max(state.applied(blob)[0] for blob in newest.values() if blob))
+        if newest and not committed.begun:
             # Offsets are committed before, or with, the first state.
             raise UnusableError(
                 f"got no committed offsets, expected some, as the changelog has the states of {len(newest)} visitors: "
@@ -131,6 +144,16 @@ class TakingOver:
         seq = await self._write_view(newest, deadlines, base, expected=0, seq=seq, end=end)
         self._observer.restored(self._partition, "changelog", len(newest), time.monotonic() - started, reason)
         return deadlines, seq, end
+
+    def _refuse_older(self, committed: Committed, events_offset: int) -> None:
+        """Refuse committed offsets below one that is known to have been reached.
+
+        With `exactly_once` states and view never are ahead of the commit; without a transaction they may be, but not of
+        no commit at all.
+        """
+        if not committed.begun or (self._log.atomic and committed.events_offset < events_offset):
+            told = committed.events_offset if committed.begun else "none"
+            raise BehindError(f"{self._behind}: told {told}, known {events_offset}")
 
     async def _catch_up(self, base: Position, stored: Position, seq: int, end: int) -> tuple[dict[str, int], int, int]:
         """Bring the view up to the changelog's end, if it missed any; as `_restore`."""

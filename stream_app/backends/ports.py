@@ -16,6 +16,10 @@ class LogError(Exception):
     """Kafka did not do what was asked. Retryable: take the partition over again."""
 
 
+class BehindError(LogError):
+    """Kafka tells less than it is known to have: a coordinator that is still reading its log. Try again for a while."""
+
+
 class ViewError(Exception):
     """Redis did not answer. Retryable: try again, later."""
 

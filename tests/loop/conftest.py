@@ -8,6 +8,7 @@ from tests.loop.shop import Shop
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition, "DOUBT_S", 0.0)
     for module in (partition, behind):
         monkeypatch.setattr(module, "BACKOFF_S_MIN", 0.001)
         monkeypatch.setattr(module, "BACKOFF_S_MAX", 0.004)
