@@ -84,7 +84,9 @@ class TakingOver:
         known = stored is not None and await self._log.knows(stored)
         # A view of other topics tells why there are no offsets for these: nothing to wait for.
         believe = believe or (stored is not None and not known)
-        self._behind = "" if believe else "the committed offsets are older than the states: the coordinator is not ready"
+        self._behind = (
+            "" if believe else "the committed offsets are older than the states: the coordinator is not ready"
+        )
         if stored is not None and known and not believe:
             self._refuse_older(committed, stored.events_offset)
         if not committed.begun and stored is not None and known:
