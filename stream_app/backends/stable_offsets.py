@@ -1,9 +1,9 @@
-"""What a group has committed, asked in the one way that Kafka answers truly: `require_stable`.
+"""What a group has committed, asked with `require_stable`: not while a transaction's offsets are open (KIP-447).
 
-Without it the group coordinator answers from what has been replicated as far as it knows, which in the first second
-after a broker's restart is behind what it has loaded: old offsets, or −1 for a group that has committed thousands.
-With it the coordinator reads behind a write, and refuses while a transaction's offsets are open (KIP-447). aiokafka
-0.14 stops at version 3 of the request; this is version 7 (Kafka 2.5 and later). Format:
+It does not help against a coordinator whose broker has just been restarted: for some seconds that one tells what it has
+read of its log so far, old offsets or none, and no error. `taking_over.py` compares them with what is known.
+
+aiokafka 0.14 stops at version 3 of the request; this is version 7 (Kafka 2.5 and later). Format:
 https://kafka.apache.org/protocol#The_Messages_OffsetFetch
 """
 
