@@ -65,6 +65,9 @@ BACKOFF_S_MAX: Final = 5.0
 #: seconds after its broker's restart.
 DOUBT_S: Final = 60.0
 
+#: How often a partition in a pause looks whether somebody else wrote to its changelog.
+INTRUDERS_S: Final = 10.0
+
 #: How long a partition that is given back waits for its last writes; beyond it the next owner finds them in Kafka.
 HAND_OVER_S_MAX: Final = 4.0
 
@@ -113,6 +116,7 @@ class Partition:
         #: the last batch announced, with its seq
         self._announced: tuple[int, Planned | None] = (0, None)
         self._committed_seq = 0
+        self._looked = monotonic()
         self._idle_since = 0.0
         self._rebuild = False
         #: monotonic time since when the committed offsets have been older than what is known
@@ -206,6 +210,7 @@ class Partition:
                     self.failing_since = None
                 if effects is None:
                     await self._commit()
+                    await self._look_for_intruders()
                 more_due = effects is not None and effects.more_due
             # As long as a hand-over may take: the last writes to Redis, then the commit.
             await self.behind.settle(seconds_max=self.hand_over_s)
@@ -362,6 +367,12 @@ class Partition:
         reached = self.processor.position.watermark.copy()
         reached.advance(elapsed_ms)
         return elapsed_ms if reached.time(grace_ms=self.processor.rules.grace_ms) >= deadline else 0
+
+    async def _look_for_intruders(self) -> None:
+        """A former owner may write after our last batch, and nothing of ours follow that would show it."""
+        if not self.log.atomic and self.monotonic() - self._looked >= INTRUDERS_S:
+            self._looked = self.monotonic()
+            await self.log.check()
 
     # ---- committing -------------------------------------------------------------------------------------------------
 

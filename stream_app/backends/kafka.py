@@ -152,6 +152,11 @@ class KafkaPartitionLog:
         """See `ports.PartitionLog`."""
         await self._writer.commit(self._stamp(msgspec.structs.replace(position, planned=planned)))
 
+    async def check(self) -> None:
+        """See `ports.PartitionLog`."""
+        ends = await kafka_call("looking at the changelog's end", self._consumer.end_offsets([self._changelog]))
+        self._writer.refuse_intruders(int(ends[self._changelog]))
+
     async def close(self) -> None:
         """See `ports.PartitionLog`."""
         await self._writer.close()

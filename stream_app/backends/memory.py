@@ -120,6 +120,9 @@ class MemoryLog:
             self._check("commit")
             self._commit(msgspec.structs.replace(position, planned=planned))
 
+    async def check(self) -> None:
+        """See `ports.PartitionLog`."""
+
     async def close(self) -> None:
         """See `ports.PartitionLog`."""
 

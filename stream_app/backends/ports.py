@@ -104,6 +104,10 @@ class PartitionLog(Protocol):
         """Commit the position's offsets with the position as metadata; nothing to do where `atomic`."""
         ...
 
+    async def check(self) -> None:
+        """In a pause: raise LogError if somebody else wrote to the changelog since. Not called where `atomic`."""
+        ...
+
     async def close(self) -> None:
         """Give up what belongs to this owner."""
         ...

@@ -62,6 +62,10 @@ class PartitionWriter(Protocol):
         """The changelog up to here has been looked at by who takes over."""
         ...
 
+    def refuse_intruders(self, changelog_end: int) -> None:
+        """Raise LogError if the changelog has more than was looked at or written by us."""
+        ...
+
     async def announce(self, position: Position) -> None:
         """Commit what the next batch will be."""
         ...
@@ -132,6 +136,11 @@ class AtLeastOnceWriter:
         """What comes before our own first batch, and after this, is an intruder's."""
         self._changelog_next = changelog_end
 
+    def refuse_intruders(self, changelog_end: int) -> None:
+        """See `PartitionWriter`."""
+        if -1 < self._changelog_next < changelog_end:
+            raise LogError(f"the changelog went on from {self._changelog_next} to {changelog_end} without us")
+
     async def announce(self, position: Position) -> None:
         """See `PartitionWriter`. Raises LogError if the group does not know us any more."""
         await self.commit(position)
@@ -200,6 +209,9 @@ class ExactlyOnceWriter:
 
     def read_up_to(self, changelog_end: int) -> None:
         """Nothing to do: nobody else can write."""
+
+    def refuse_intruders(self, changelog_end: int) -> None:
+        """Nothing to do, for the same reason."""
 
     async def announce(self, position: Position) -> None:
         """Nothing to do: what is half done was not done."""
