@@ -30,6 +30,8 @@ _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 _CLEANUP: Final = "cleanup.policy"
 _RETENTION: Final = "retention.ms"
 _RECORD_BYTES: Final = "max.message.bytes"
+_COMPACTION_LAG: Final = "min.compaction.lag.ms"
+_CHECKED: Final = (_CLEANUP, _RETENTION, _RECORD_BYTES, _COMPACTION_LAG)
 
 
 class KafkaUnreachableError(ConnectionError):
@@ -225,6 +227,10 @@ def _config_facts(wanted: dict[str, str], config: dict[str, str] | None) -> Iter
         # A longer one costs disk only; a shorter one forgets visitors that are still remembered elsewhere.
         need, has = int(wanted[_RETENTION]), int(config.get(_RETENTION, "-1"))
         yield _RETENTION, f"at least {need}", str(has), has < 0 or has >= need
+    if _COMPACTION_LAG in wanted:
+        # Sooner, it might take the state that a former owner's late write has covered up, before that is put right.
+        need, has = int(wanted[_COMPACTION_LAG]), int(config.get(_COMPACTION_LAG, "0"))
+        yield _COMPACTION_LAG, f"at least {need}", str(has), has >= need
     if _RECORD_BYTES in wanted and _RECORD_BYTES in config:
         # A dead letter that the broker refuses would be written again for ever, and its partition stand still.
         need, has = int(wanted[_RECORD_BYTES]), int(config[_RECORD_BYTES])
@@ -234,7 +240,7 @@ def _config_facts(wanted: dict[str, str], config: dict[str, str] | None) -> Iter
 async def _configs(admin: AIOKafkaAdminClient, facts: ClusterFacts) -> dict[str, dict[str, str]]:
     """The configuration of existing topics by full name; those that the broker does not tell are left out."""
     asked = [
-        ConfigResource(ConfigResourceType.TOPIC, name, {_CLEANUP: None, _RETENTION: None, _RECORD_BYTES: None})
+        ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(_CHECKED))
         for name, topic in facts.topics.items()
         if topic.exists
     ]

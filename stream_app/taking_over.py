@@ -27,6 +27,8 @@ from stream_app.core.effects import Effects, Planned, Position
 from stream_app.core.plan import Rules
 from stream_app.observe import Observer
 
+_BEHIND: Final = "the committed offsets are older than the states: the coordinator is not ready"
+
 #: States per call when the view is rebuilt.
 _REBUILD_STATES: Final = 1_000
 
@@ -84,9 +86,6 @@ class TakingOver:
         known = stored is not None and await self._log.knows(stored)
         # A view of other topics tells why there are no offsets for these: nothing to wait for.
         believe = believe or (stored is not None and not known)
-        self._behind = (
-            "" if believe else "the committed offsets are older than the states: the coordinator is not ready"
-        )
         if stored is not None and known and not believe:
             self._refuse_older(committed, stored.events_offset)
         if not committed.begun and stored is not None and known:
@@ -100,8 +99,10 @@ class TakingOver:
             events_offset=committed.events_offset, labels_offset=committed.labels_offset
         )
         seq = max(base.seq, stored.seq if stored else 0, seq_min) + 1
-        if stored is not None and stored.open_visitors >= 0 and not rebuild:
-            rebuild = stored.open_visitors != len(await self._view.open_visitors(self._partition))
+        deadlines: dict[str, int] = {}
+        if stored is not None and not rebuild:
+            deadlines = await self._view.open_visitors(self._partition)
+            rebuild = stored.open_visitors not in (-1, len(deadlines))
         if stored is None or rebuild or not committed.begun or not 0 <= stored.changelog_end <= end:
             reason = "missing" if stored is None else "lost" if rebuild else "not of this changelog"
             if not committed.begun:
@@ -109,9 +110,9 @@ class TakingOver:
             # One partition of a worker at a time: all its visitors' states are in memory meanwhile, about 1 kB each.
             async with self._restoring:
                 self._alive()
-                deadlines, seq, end = await self._restore(base, seq, end, reason, committed)
+                deadlines, seq, end = await self._restore(base, seq, end, reason, committed, believe=believe)
         else:
-            deadlines, seq, end = await self._catch_up(base, stored, seq, end)
+            seq, end = await self._catch_up(base, stored, deadlines, seq, end)
         await self._log.seek(events_offset=committed.events_offset, labels_offset=committed.labels_offset)
         position = msgspec.structs.replace(
             base,
@@ -124,12 +125,12 @@ class TakingOver:
         return TakenOver(position, deadlines, _pending(committed))
 
     async def _restore(
-        self, base: Position, seq: int, end: int, reason: str, committed: Committed
+        self, base: Position, seq: int, end: int, reason: str, committed: Committed, *, believe: bool
     ) -> tuple[dict[str, int], int, int]:
         """Rebuild the view from the whole changelog; the deadlines found, the view's seq and what it contains."""
         started = time.monotonic()
         newest, covered = await self._read(start=0, end=end)
-        if newest and self._behind:
+        if newest and not believe:
             self._refuse_older(committed, 1 + max(state.applied(blob)[0] for blob in newest.values() if blob))
         if newest and not committed.begun:
             # Offsets are committed before, or with, the first state.
@@ -155,10 +156,12 @@ class TakingOver:
         """
         if not committed.begun or (self._log.atomic and committed.events_offset < events_offset):
             told = committed.events_offset if committed.begun else "none"
-            raise BehindError(f"{self._behind}: told {told}, known {events_offset}")
+            raise BehindError(f"{_BEHIND}: told {told}, known {events_offset}")
 
-    async def _catch_up(self, base: Position, stored: Position, seq: int, end: int) -> tuple[dict[str, int], int, int]:
-        """Bring the view up to the changelog's end, if it missed any; as `_restore`."""
+    async def _catch_up(
+        self, base: Position, stored: Position, deadlines: dict[str, int], seq: int, end: int
+    ) -> tuple[int, int]:
+        """Bring view and deadlines up to the changelog's end, if they missed any; the new seq and end."""
         started = time.monotonic()
         newest: dict[str, bytes | None] = {}
         if stored.changelog_end < end:
@@ -170,13 +173,12 @@ class TakingOver:
                     newest[visitor] = blob
                     covered.add(visitor)
             end = await self._write_again(base, {visitor: newest[visitor] for visitor in covered}, end)
-        deadlines = await self._view.open_visitors(self._partition)
         seq = await self._write_view(newest, deadlines, base, expected=stored.seq, seq=seq, end=end)
         if newest:
             self._observer.restored(
                 self._partition, "changelog tail", len(newest), time.monotonic() - started, "the view was behind"
             )
-        return deadlines, seq, end
+        return seq, end
 
     async def _read(self, *, start: int, end: int) -> tuple[dict[str, bytes | None], set[str]]:
         """Each visitor's newest state in a part of the changelog, and for whom that is not the last one there."""

@@ -42,11 +42,17 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     ),
     TopicSpec(CLOSED, "one summary per finished session", True, {"retention.ms": str(7 * _DAY_MS)}),
     # Deletion besides compaction forgets visitors that stay away: history_ttl_ms and a week of margin (see adr/0004).
+    # A former owner may wake up and write an old state over a newer one (`at_least_once`); who comes next, or looks
+    # next, puts that right (`taking_over.py`), if it still finds the newer one.
     TopicSpec(
         CHANGELOG,
         "visitors' states, the write-ahead log behind Redis",
         True,
-        {"cleanup.policy": "compact,delete", "retention.ms": str(37 * _DAY_MS)},
+        {
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(37 * _DAY_MS),
+            "min.compaction.lag.ms": str(3600 * 1000),
+        },
     ),
     TopicSpec(SNAPSHOTS, "the model and what it has learned from", False, {"cleanup.policy": "compact"}),
     TopicSpec(

@@ -327,8 +327,8 @@ class Worker(ConsumerRebalanceListener):
     async def _stay_in_the_group(self, consumer: AIOKafkaConsumer) -> None:
         """Poll what nobody else polls: partitions that restore, and nothing at all where none was given to us.
 
-        A consumer that is never polled is taken for stuck. And one that met an error in a rebalance, from a coordinator
-        that is loading, keeps it for the next poll, and until then does nothing to come back.
+        A consumer that met an error in a rebalance, from a coordinator that is loading, keeps it for the next poll, and
+        until then does nothing to come back.
         """
         paused = consumer.paused()
         idle = [place for place in consumer.assignment() if place in paused or place.partition not in self._tasks]

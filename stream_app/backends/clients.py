@@ -7,16 +7,17 @@ reason that aiokafka's own defaults do not know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer import sender
 
-from stream_app.backends.ports import LogError
+from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.stable_offsets import StableAdminClient
 from stream_app.settings import Settings
 
@@ -39,6 +40,10 @@ TRANSACTION_REQUEST_TIMEOUT_MS: Final = 30_000
 
 #: After this the broker gives an unfinished transaction up. Readers of committed records stand still behind one.
 TRANSACTION_TIMEOUT_MS: Final = 10_000
+
+#: For one transaction of ours, and for settling a former owner's: no longer than the broker keeps one open, and shorter
+#: than the client waits for any request of it. (It would wait for a broker that is away without end.)
+TRANSACTION_S_MAX: Final = TRANSACTION_TIMEOUT_MS / 1000
 
 #: Bytes fetched per partition and request: two full batches of our own inputs.
 FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -212,6 +217,41 @@ async def start_client(what: str, client: AIOKafkaProducer | AIOKafkaConsumer) -
     except BaseException:
         await stop_quietly(client)
         raise
+
+
+async def start_transactional(what: str, producer: TransactionalProducer) -> None:
+    """Start it, which fences whoever had its id before. Raises LogError."""
+    try:
+        async with asyncio.timeout(TRANSACTION_S_MAX):
+            await start_client(what, producer)
+    except TimeoutError as error:
+        raise LogError(f"{what}: no answer for {TRANSACTION_S_MAX:g} s") from error
+    # What went unanswered while it started was asked again, and belongs to no transaction.
+    producer.unanswered = False
+
+
+@contextlib.asynccontextmanager
+async def transaction(what: str, producer: TransactionalProducer, *, rival: str) -> AsyncIterator[None]:
+    """Around one transaction, from its begin to its commit: in time, by a producer without a past, failures in words.
+
+    Whatever is raised here, the producer must be given up: what it has under way may still arrive (RELIABILITY §2.1).
+
+    Raises
+    ------
+    FencedError
+        `rival`, if another producer was started under the id.
+    LogError
+        Anything else that Kafka or the client did not do.
+    """
+    if producer.unanswered:
+        raise LogError(f"{what}: a request of the last transaction went unanswered; its producer is given up")
+    try:
+        async with asyncio.timeout(TRANSACTION_S_MAX):
+            yield
+    except (*FAILURES, IllegalOperation) as error:
+        if producer.fenced or isinstance(error, ProducerFenced | InvalidProducerEpoch):
+            raise FencedError(f"{rival}: {error!r}") from error
+        raise LogError(f"{what}: {error!r}") from error
 
 
 async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

@@ -12,20 +12,20 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 
 from stream_app import topics
 from stream_app.backends.clients import (
-    FAILURES,
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
     ended,
     kafka_call,
     start_client,
+    start_transactional,
     stop_quietly,
+    transaction,
 )
-from stream_app.backends.ports import FencedError, LogError, UnusableError
+from stream_app.backends.ports import LogError, UnusableError
 from stream_app.backends.pulse import KafkaPulse
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import SIGNATURE_HEADER, Signed, signature_of
@@ -33,9 +33,6 @@ from stream_app.settings import Settings
 
 #: How long a fetch waits for new records: what is learned and what is served stay fresh.
 _FETCH_WAIT_MS = 100
-
-#: In seconds: as long as the broker keeps a transaction open, and shorter than the client waits for any request of it.
-WRITE_S_MAX = 10.0
 
 
 class SnapshotTail:
@@ -98,8 +95,7 @@ class SnapshotWriter:
     async def start(self) -> None:
         """Fence the former trainer. Raises LogError."""
         producer = self._clients.transactional_producer(self._transactional_id, client_id=self._client_id)
-        await start_client("starting the snapshot writer", producer)
-        producer.unanswered = False
+        await start_transactional("starting the snapshot writer", producer)
         self._producer = producer
 
     async def write(self, records: Sequence[Signed]) -> None:
@@ -109,23 +105,15 @@ class SnapshotWriter:
         """
         producer = self._producer
         assert producer is not None
-        if producer.unanswered:
-            raise LogError("writing a snapshot: a request of the last one went unanswered; its producer is given up")
-        try:
-            # aiokafka would wait for a broker that is away without end; the transaction itself is given up by then.
-            async with asyncio.timeout(WRITE_S_MAX):
-                await producer.begin_transaction()
-                sent = []
-                for key, value, signature in records:
-                    headers = [(SIGNATURE_HEADER, signature)]
-                    sent.append(await producer.send(self._topic, value, key=key, headers=headers, partition=0))
-                # aiokafka commits even when a batch failed: wait for each acknowledgement first.
-                await all_acknowledged(sent)
-                await producer.commit_transaction()
-        except (*FAILURES, IllegalOperation) as error:
-            if producer.fenced or isinstance(error, ProducerFenced | InvalidProducerEpoch):
-                raise FencedError(f"another trainer writes the snapshots: {error!r}") from error
-            raise LogError(f"writing a snapshot: {error!r}") from error
+        async with transaction("writing a snapshot", producer, rival="another trainer writes the snapshots"):
+            await producer.begin_transaction()
+            sent = []
+            for key, value, signature in records:
+                headers = [(SIGNATURE_HEADER, signature)]
+                sent.append(await producer.send(self._topic, value, key=key, headers=headers, partition=0))
+            # aiokafka commits even when a batch failed: wait for each acknowledgement first.
+            await all_acknowledged(sent)
+            await producer.commit_transaction()
 
     async def stop(self) -> None:
         """Close."""
@@ -209,7 +197,7 @@ class TrainerElection(ConsumerRebalanceListener):
         return self._consumer is not None
 
     async def touch(self) -> None:
-        """Say that we are alive: a consumer that is never polled is taken for stuck and leaves its group."""
+        """Take what the client has met: an error in a rebalance stays with it until it is polled."""
         assert self._consumer is not None
         if reason := ended(self._consumer):
             await self.stop()

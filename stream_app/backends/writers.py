@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 from stream_app import topics
@@ -29,19 +28,18 @@ from stream_app.backends.clients import (
     TransactionalProducer,
     all_acknowledged,
     start_client,
+    start_transactional,
     stop_quietly,
+    transaction,
 )
 from stream_app.backends.group_commits import GroupCommits
-from stream_app.backends.ports import FencedError, LogError
+from stream_app.backends.ports import LogError
 from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, encode_position
 from stream_app.settings import Settings
 
 #: How long a batch may take to be acknowledged before its producer counts as failed: as long as one request, and well
 #: before a partition counts as stuck. (The client waits for ever on a producer that another partition has stopped.)
 PUBLISH_S_MAX: Final = 15.0
-
-#: As long as the broker keeps a transaction open, and shorter than the client waits for any request of it.
-TRANSACTION_S_MAX: Final = 10.0
 
 #: Key and value of a dead letter: the topic takes 2 MiB (`topics.py`), and the reason in the headers and the batch
 #: around it need room. What is longer is cut: an events topic that takes more than the default 1 MiB was told to.
@@ -139,7 +137,7 @@ class AtLeastOnceWriter:
     def refuse_intruders(self, changelog_end: int) -> None:
         """See `PartitionWriter`."""
         if -1 < self._changelog_next < changelog_end:
-            raise LogError(f"the changelog went on from {self._changelog_next} to {changelog_end} without us")
+            raise LogError(self._went_on_to(changelog_end))
 
     async def announce(self, position: Position) -> None:
         """See `PartitionWriter`. Raises LogError if the group does not know us any more."""
@@ -167,7 +165,7 @@ class AtLeastOnceWriter:
             # A former owner woke up with states in its hands. They are older, but compaction would keep the last:
             # taking over again writes ours once more.
             # The view contains this batch, but not what lies before it: from there on the changelog is read.
-            self._intruder = f"the changelog went on from {self._changelog_next} to {first} without us"
+            self._intruder = self._went_on_to(first)
             return self._changelog_next
         self._changelog_next = _next_offset(acknowledged, written)
         return self._changelog_next
@@ -180,6 +178,9 @@ class AtLeastOnceWriter:
 
     async def close(self) -> None:
         """Nothing to do: the producer is the worker's."""
+
+    def _went_on_to(self, offset: int) -> str:
+        return f"the changelog went on from {self._changelog_next} to {offset} without us"
 
 
 class ExactlyOnceWriter:
@@ -199,12 +200,7 @@ class ExactlyOnceWriter:
         """Start a producer under the partition's id: the former one can commit nothing any more."""
         await self.close()
         producer = self._clients.transactional_producer(self._transactional_id, client_id=self._client_id)
-        try:
-            async with asyncio.timeout(TRANSACTION_S_MAX):
-                await start_client("fencing the former owner", producer)
-        except TimeoutError as error:
-            raise LogError(f"fencing the former owner: no answer for {TRANSACTION_S_MAX:g} s") from error
-        producer.unanswered = False
+        await start_transactional("fencing the former owner", producer)
         self._producer = producer
 
     def read_up_to(self, changelog_end: int) -> None:
@@ -221,19 +217,10 @@ class ExactlyOnceWriter:
         producer = self._producer
         if producer is None:
             raise LogError("writing: the producer was given up; take the partition over again")
-        if producer.unanswered:
-            await self.close()
-            raise LogError("writing: a request of the last transaction went unanswered; its producer is given up")
         try:
-            async with asyncio.timeout(TRANSACTION_S_MAX):
+            async with transaction("writing", producer, rival="another owner writes to this partition"):
                 return await self._transact(producer, effects)
-        except (*FAILURES, IllegalOperation) as error:
-            fenced = producer.fenced or isinstance(error, ProducerFenced | InvalidProducerEpoch)
-            await self.close()
-            if fenced:
-                raise FencedError(f"another owner writes to this partition: {error!r}") from error
-            raise LogError(f"writing: {error!r}") from error
-        except asyncio.CancelledError:
+        except (Exception, asyncio.CancelledError):
             await asyncio.shield(self.close())
             raise
 

@@ -5,11 +5,12 @@ Everything is computed for the whole batch at once: one feature matrix, one call
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
 from stream_app.core import features, records, state
-from stream_app.core.effects import Effects, Keyed
+from stream_app.core.effects import Effects
 from stream_app.core.events import EVENT_TYPES, Event
 from stream_app.core.outcomes import Outcome
 from stream_app.core.plan import Rules, Scorer
@@ -144,20 +145,22 @@ def write_examples(effects: Effects, resolved: list[Resolved]) -> None:
         return
     values = features.to_float(features.unpack_many([outcome.sample.x for outcome, _ in found])).tolist()
     effects.examples += [
-        _example(outcome, position, numbers) for (outcome, position), numbers in zip(found, values, strict=True)
+        (outcome.visitor_id.encode(), records.encode(example_record(outcome, position, numbers)))
+        for (outcome, position), numbers in zip(found, values, strict=True)
     ]
 
 
-def _example(outcome: Outcome, position: tuple[int, int, int], numbers: list[float]) -> Keyed:
+def example_record(outcome: Outcome, position: tuple[int, int, int], values: Sequence[float]) -> records.Example:
+    """An outcome as what the model learns from; `values` are its sample's features, in the order of their names."""
     sample = outcome.sample
-    record = records.Example(
+    return records.Example(
         event_id=sample.event_id,
         visitor_id=outcome.visitor_id,
         session_id=outcome.session_id,
         event_time=sample.event_time,
         event_type=EVENT_TYPES[sample.event_type],
         events=sample.events,
-        features=features.FeatureValues(*numbers),
+        features=features.FeatureValues(*values),
         keys=outcome.keys,
         score=sample.score,
         model_version=sample.model_version,
@@ -170,7 +173,6 @@ def _example(outcome: Outcome, position: tuple[int, int, int], numbers: list[flo
         touched=outcome.touched,
         events_offset=outcome.events_offset,
     )
-    return outcome.visitor_id.encode(), records.encode(record)
 
 
 def closed_record(

@@ -108,19 +108,22 @@ async def test_missing_topics_follow_the_partition_count_of_the_events(real_serv
     assert facts[settings.topic(SNAPSHOTS)].partitions == 1
 
 
-async def test_a_changelog_that_forgets_too_soon_or_never_compacts_is_wrong(
+async def test_a_changelog_that_forgets_or_compacts_too_soon_or_never_compacts_is_wrong(
     real_servers: Servers, names: Names
 ) -> None:
     settings = _settings(real_servers, names, history_ttl_ms="86400000")
     week_and_day = 8 * 86_400_000
+    hour = 3_600_000
     for config, complaint in [
+        ({"min.compaction.lag.ms": str(hour - 1)}, f"min.compaction.lag.ms={hour}"),
         ({"cleanup.policy": "compact,delete", "retention.ms": str(week_and_day - 1)}, f"retention.ms={week_and_day}"),
         ({"cleanup.policy": "delete", "retention.ms": str(week_and_day)}, "cleanup.policy=[compact,delete]"),
         ({"cleanup.policy": "delete,compact", "retention.ms": str(week_and_day)}, ""),
         ({"cleanup.policy": "compact,delete", "retention.ms": "-1"}, ""),
     ]:
         tried = settings.model_copy(update={"topic_prefix": f"{names.topic_prefix}{abs(hash(str(config)))}."})
-        await _make(tried, (CHANGELOG, 4, config))
+        fine = {"cleanup.policy": "compact,delete", "retention.ms": "-1", "min.compaction.lag.ms": str(hour)}
+        await _make(tried, (CHANGELOG, 4, {**fine, **config}))
         status = next(s for s in await check_topics(tried) if s.name == tried.topic(CHANGELOG))
         assert status.outcome == ("wrong" if complaint else "ok")
         assert complaint in status.what_to_do

@@ -613,7 +613,7 @@ async def test_a_transaction_that_failed_leaves_nothing_and_its_producer_is_give
     log = await kafka.open()
     await log.take_over()
     await commit(log, at(1, events=0))
-    monkeypatch.setattr("stream_app.backends.writers.TRANSACTION_S_MAX", 0.0)
+    monkeypatch.setattr("stream_app.backends.clients.TRANSACTION_S_MAX", 0.0)
     with pytest.raises(LogError, match="writing: TimeoutError"):
         await log.publish(effects({"a": b"1"}, scores=[(b"a", b"1")]))
     monkeypatch.undo()

@@ -246,7 +246,9 @@ def test_a_session_that_the_clock_ended_says_its_deadline_and_the_next_offset() 
     assert endings(partition) == {visitor: ([2, at(30)], 4, -1) for visitor in "abcd"}
 
 
-def test_more_sessions_than_one_batch_may_end_are_all_ended_by_the_clock_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_sessions_than_one_batch_may_end_are_all_ended_by_the_clock_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(processor, "DUE_VISITORS_MAX", 2)
     partition = Partition()
     partition.step([event(n, f"v{n}", "view_item", n / 10) for n in range(6)])

@@ -16,9 +16,9 @@ from stream_app.worker import Worker
 from tests.support.fixtures import Names, Servers
 
 
-async def test_a_worker_that_still_waits_for_its_model_stops_at_once(
-    embedded_servers: Servers, names: Names, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def worker(embedded_servers: Servers, names: Names) -> Worker:
+    """With its topics made; not run yet."""
     settings = load(
         flags={
             "kafka_bootstrap": embedded_servers.bootstrap,
@@ -26,10 +26,16 @@ async def test_a_worker_that_still_waits_for_its_model_stops_at_once(
             "topic_prefix": names.topic_prefix,
             "group_id": names.group_id,
             "check_crcs": False,
+            "session_timeout_ms": 3_000,
         }
     )
     await create_topics(settings)
-    worker = Worker(settings, Observer(CollectorRegistry()))
+    return Worker(settings, Observer(CollectorRegistry()))
+
+
+async def test_a_worker_that_still_waits_for_its_model_stops_at_once(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading = asyncio.Event()
 
     async def never_done() -> None:
@@ -53,21 +59,9 @@ async def _ready(worker: Worker) -> None:
 
 
 async def test_a_worker_without_partitions_still_polls_and_so_comes_back_from_an_error_in_a_rebalance(
-    embedded_servers: Servers, names: Names
+    worker: Worker,
 ) -> None:
     # The client keeps such an error for the next poll, and until then does nothing to join again.
-    settings = load(
-        flags={
-            "kafka_bootstrap": embedded_servers.bootstrap,
-            "redis_url": embedded_servers.redis_url,
-            "topic_prefix": names.topic_prefix,
-            "group_id": names.group_id,
-            "check_crcs": False,
-            "session_timeout_ms": 3_000,
-        }
-    )
-    await create_topics(settings)
-    worker = Worker(settings, Observer(CollectorRegistry()))
     run = asyncio.create_task(worker.run())
     async with asyncio.timeout(60):
         await _ready(worker)

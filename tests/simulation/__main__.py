@@ -1,8 +1,8 @@
 """`python -m tests.simulation`: run seeds, or one of them again.
 
-    --seeds 0..999 --jobs 2          many, with both guarantees; prints those that fail, and runs per second
-    --seed 42 --guarantee … --trace  one, with its whole history
-    --mutant NAME                    with a planted bug (`--mutants` lists them)
+--seeds 0..999 --jobs 2          many, with both guarantees; prints those that fail, and runs per second
+--seed 42 --guarantee … --trace  one, with its whole history
+--mutant NAME                    with a planted bug (`--mutants` lists them)
 """
 
 from __future__ import annotations

@@ -86,9 +86,7 @@ class Checks:
             reference.follow_announcements(commits, place)
         return reference
 
-    def _check_outputs(
-        self, told: str, found: list[Any], wanted: list[Any], identity: Callable[[Any], Any]
-    ) -> None:
+    def _check_outputs(self, told: str, found: list[Any], wanted: list[Any], identity: Callable[[Any], Any]) -> None:
         if not self._exactly_once:
             found = _first_of_each(told, found, identity)
         for visitor in dict.fromkeys(record["visitor_id"] for record in (*wanted, *found)):
@@ -147,9 +145,7 @@ class Checks:
     def _check_states(self, partition: int, reference: Reference) -> None:
         newest = newest_states(self._broker.log(TopicPartition(self._settings.topic(topics.CHANGELOG), partition)))
         if set(newest) != set(reference.states):
-            raise Violation(
-                f"partition {partition}, states: got {sorted(newest)}, expected {sorted(reference.states)}"
-            )
+            raise Violation(f"partition {partition}, states: got {sorted(newest)}, expected {sorted(reference.states)}")
         for visitor, blob in newest.items():
             got, expected = _plain_state(blob), _plain_state(reference.states[visitor])
             if got != expected:

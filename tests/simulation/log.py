@@ -26,10 +26,12 @@ class Message(NamedTuple):
 class Entry:
     """What the log holds at one offset."""
 
-    __slots__ = ("message", "offset", "producer", "state")
+    __slots__ = ("appended", "message", "offset", "producer", "state")
 
     def __init__(self, offset: int, producer: int, state: int, message: Message) -> None:
         self.offset, self.producer, self.state, self.message = offset, producer, state, message
+        #: when, by the simulation's clock
+        self.appended = asyncio.get_running_loop().time()
 
 
 class FetchedRecord(NamedTuple):
@@ -121,11 +123,11 @@ class Log:
         self.entries.append(Entry(self.end, producer, MARKER, Message(None, None, 0)))
         self._wake()
 
-    def compact(self) -> None:
-        """Keep the newest committed record of each key below the stable end."""
+    def compact(self, *, before: float) -> None:
+        """Keep the newest committed record of each key of what was appended before a time (`min.compaction.lag.ms`)."""
         seen: set[bytes | None] = set()
         for entry in reversed(self.entries[: self.stable_end]):
-            if entry.state == COMMITTED:
+            if entry.state == COMMITTED and entry.appended < before:
                 if entry.message.key in seen:
                     entry.state = COMPACTED
                 seen.add(entry.message.key)

@@ -15,7 +15,7 @@ import msgspec
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from stream_app.backends import writers
+from stream_app.backends import clients, writers
 from stream_app.backends.clients import FAILURES, all_acknowledged
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryView
@@ -168,8 +168,8 @@ async def _early_end(self: KafkaPartitionLog) -> int:
     return int(self._early_end)  # type: ignore[attr-defined]
 
 
-async def _trusting(self: TakingOver, base: Position, stored: Position, seq: int, end: int) -> Any:
-    return await _catch_up(self, base, msgspec.structs.replace(stored, changelog_end=end), seq, end)
+async def _trusting(self: TakingOver, base: Position, stored: Position, *rest: Any) -> Any:
+    return await _catch_up(self, base, msgspec.structs.replace(stored, changelog_end=rest[-1]), *rest)
 
 
 async def _skipping(self: TakingOver, **given: Any) -> TakenOver:
@@ -177,9 +177,7 @@ async def _skipping(self: TakingOver, **given: Any) -> TakenOver:
     planned = taken.planned
     if planned is None:
         return taken
-    position = msgspec.structs.replace(
-        taken.position, events_offset=planned.events_to, labels_offset=planned.labels_to
-    )
+    position = msgspec.structs.replace(taken.position, events_offset=planned.events_to, labels_offset=planned.labels_to)
     await self._log.seek(events_offset=planned.events_to, labels_offset=planned.labels_to)
     return TakenOver(position, taken.deadlines, None)
 
@@ -205,14 +203,14 @@ async def _use_again(self: ExactlyOnceWriter, effects: Effects) -> int:
     if producer is None:
         raise LogError("writing: the producer was given up")
     try:
-        async with asyncio.timeout(writers.TRANSACTION_S_MAX):
+        async with asyncio.timeout(clients.TRANSACTION_S_MAX):
             return await self._transact(producer, effects)
     except (ProducerFenced, InvalidProducerEpoch) as error:
         await self.close()
         raise FencedError(str(error)) from error
     except (*FAILURES, IllegalOperation) as error:
         try:
-            async with asyncio.timeout(writers.TRANSACTION_S_MAX):
+            async with asyncio.timeout(clients.TRANSACTION_S_MAX):
                 await producer.abort_transaction()
         except (*FAILURES, IllegalOperation):
             await self.close()
@@ -283,13 +281,13 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "committed offsets are read before the former owner is fenced",
         ONCE,
         [(KafkaPartitionLog, "take_over", _offsets_before_fencing)],
-        Climate({"slow_markers": 0.5, "crash": 0.01}, static=True),
+        Climate({"slow_markers": 0.9, "crash": 0.03}, ("redis wiped", "kill"), static=True),
     ),
     "restore_end_before_fencing": Mutant(
         "the changelog's end is taken before the former owner is fenced",
         ONCE,
         [(KafkaPartitionLog, "take_over", _end_before_fencing), (KafkaPartitionLog, "changelog_end", _early_end)],
-        Climate({"slow_markers": 0.5, "crash": 0.01}, ("redis wiped",), static=True),
+        Climate({"slow_markers": 0.9, "late": 0.05, "stop": 0.01}, ("redis wiped", "hand over", "join", "pause")),
     ),
     "view_trusted": Mutant(
         "the view is built upon without asking what it contains", ONCE, [(TakingOver, "_catch_up", _trusting)]

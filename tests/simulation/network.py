@@ -159,9 +159,7 @@ class Network:
                 delay = 0.02 + chance.random() ** 3 * 6.0
             elif fate == "stalled":
                 delay = 0.5 + chance.random() ** 2 * 20.0
-            self.loop.call_later(
-                delay, self._arrive, answer, carry_out, fate, broken, reachable, context=self._world
-            )
+            self.loop.call_later(delay, self._arrive, answer, carry_out, fate, broken, reachable, context=self._world)
         if fate not in ("stalled", "unanswered"):
             return await answer
         timer = self.loop.call_later(timeout_s, _fail, answer, timed_out(), context=self._world)

@@ -151,9 +151,7 @@ class SimulatedProducer:
         """An empty batch."""
         return BatchBuilder(self._batch_records_max)
 
-    async def send_batch(
-        self, batch: BatchBuilder, topic: str, *, partition: int
-    ) -> asyncio.Future[Acknowledged]:
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Acknowledged]:
         """Queue a batch; done when it is acknowledged."""
         return self._enqueue(TopicPartition(topic, partition), batch.messages, single=False)
 
@@ -220,9 +218,7 @@ class SimulatedProducer:
             self.unanswered = True
             raise
 
-    def _enqueue(
-        self, place: TopicPartition, messages: list[Message], *, single: bool
-    ) -> asyncio.Future[Acknowledged]:
+    def _enqueue(self, place: TopicPartition, messages: list[Message], *, single: bool) -> asyncio.Future[Acknowledged]:
         if self._closed:
             raise KafkaError("simulated: the producer is closed")
         assert place in self._broker.logs, "Unrecognized partition"
@@ -253,9 +249,7 @@ class SimulatedProducer:
 
     async def _send_queued(self) -> None:
         while not self._ended and self._state != FATAL:
-            batches = {
-                place: queue[0] for place, queue in self._queues.items() if queue and place not in self._to_add
-            }
+            batches = {place: queue[0] for place, queue in self._queues.items() if queue and place not in self._to_add}
             if not batches:
                 if not self._to_add:
                     return

@@ -44,6 +44,9 @@ GUARANTEES: Final = ("exactly_once", "at_least_once")
 #: time-outs, a transaction's time-out, requests that are held up for 20 s and a session gap lie within.
 SETTLED_S_MAX: Final = 150.0
 
+#: In seconds of simulated time, for the changelog's `min.compaction.lag.ms`: longer than nobody has a partition here.
+COMPACTION_LAG_S: Final = 20.0
+
 
 @dataclass
 class Outcome:
@@ -195,9 +198,7 @@ class Run:
             yield
 
     def _clients(self, settings: Settings) -> Any:
-        return SimulatedClients(
-            self.broker, settings, patience=self.patience, batch_records_max=self.batch_records_max
-        )
+        return SimulatedClients(self.broker, settings, patience=self.patience, batch_records_max=self.batch_records_max)
 
     async def _main(self) -> None:
         for life in self.lives:
@@ -347,7 +348,7 @@ class Run:
     def _compact(self) -> None:
         for place, log in self.broker.logs.items():
             if place.topic == self.settings.topic(topics.CHANGELOG):
-                log.compact()
+                log.compact(before=self.loop.time() - COMPACTION_LAG_S)
 
     def _count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -430,5 +431,3 @@ def simulate(
         gc.unfreeze()
         if enabled:
             gc.enable()
-
-

@@ -98,9 +98,7 @@ def draw_input(chance: random.Random, *, partitions: int, events_topic: str, lab
             if chance.random() < 0.1:
                 event["session_id"] = f"{visitor}-s{chance.randrange(2)}"
             ids[partition].add(str(event["event_id"]))
-            found.append(
-                Arrival(time, events_topic, partition, stamp, visitor.encode(), json.dumps(event).encode())
-            )
+            found.append(Arrival(time, events_topic, partition, stamp, visitor.encode(), json.dumps(event).encode()))
         arrivals += found
         clocks[partition] = clock
     arrivals.sort(key=lambda arrival: arrival.time)

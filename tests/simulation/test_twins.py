@@ -35,9 +35,7 @@ class World:
             return self.loop.run_until_complete(story())  # type: ignore[arg-type]
 
     def producer(self, name: str | None = None) -> SimulatedProducer:
-        return SimulatedProducer(
-            self.broker, request_timeout_s=30.0, batch_records_max=100, transactional_id=name
-        )
+        return SimulatedProducer(self.broker, request_timeout_s=30.0, batch_records_max=100, transactional_id=name)
 
     def member(self) -> SimulatedConsumer:
         return SimulatedConsumer(
@@ -131,7 +129,7 @@ def test_a_late_end_of_one_transaction_ends_the_next_one_of_the_same_producer(wo
     assert values(world.broker.log(PLACE)) == [b"half"]
 
 
-def test_a_batch_that_is_sent_again_is_written_once_and_a_gap_is_refused() -> None:
+async def test_a_batch_that_is_sent_again_is_written_once_and_a_gap_is_refused() -> None:
     log = Log("out", 0)
     assert log.produce(1, 0, 0, [message("a"), message("b")], transactional=False) == 0
     assert log.produce(1, 0, 0, [message("a"), message("b")], transactional=False) == 0

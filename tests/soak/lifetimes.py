@@ -68,9 +68,7 @@ class Flatness(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """For the summary."""
-        return {
-            name: round(value, 2) if isinstance(value, float) else value for name, value in self._asdict().items()
-        }
+        return {name: round(value, 2) if isinstance(value, float) else value for name, value in self._asdict().items()}
 
 
 def flatness(life: Lifetime) -> Flatness:

@@ -1,11 +1,11 @@
 """Back-pressure: what cannot be scored waits in Kafka, not in memory; it is said, and afterwards it is scored.
 
-    events  ▁▁ warm ▁▁ ████ poured ████ ▁▁▁▁ ████ poured ████ ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁
-    Redis   ──────────┐                                      ┌──────────────────────
-                      └───────────── stopped ────────────────┘
-    queue   0         → full                                 → 0
-    lag     0         → poured − queue    → 2 poured − queue → 0
-    memory  m         → m + queue         → the same         → no more than that
+events  ▁▁ warm ▁▁ ████ poured ████ ▁▁▁▁ ████ poured ████ ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+Redis   ──────────┐                                      ┌──────────────────────
+                  └───────────── stopped ────────────────┘
+queue   0         → full                                 → 0
+lag     0         → poured − queue    → 2 poured − queue → 0
+memory  m         → m + queue         → the same         → no more than that
 """
 
 from __future__ import annotations

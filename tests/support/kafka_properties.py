@@ -59,6 +59,8 @@ def server_properties(
         "broker.heartbeat.interval.ms": "500",
         # Tests use short session time-outs to see a takeover soon; the broker's own floor is 6 s.
         "group.min.session.timeout.ms": "500",
+        # Tests write records with times long past, and expect to read them.
+        "log.retention.check.interval.ms": "86400000",
         **more,
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())

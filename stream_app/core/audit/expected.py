@@ -9,7 +9,8 @@ import msgspec
 
 from stream_app.core import features, state
 from stream_app.core.codec import Rejected
-from stream_app.core.events import EVENT_TYPES, Event
+from stream_app.core.emission import example_record
+from stream_app.core.events import Event
 from stream_app.core.outcomes import Outcome
 from stream_app.core.plan import Record
 from stream_app.core.records import ClosedSession, Example, FeatureRecord, Keys
@@ -114,27 +115,7 @@ class Learnable(NamedTuple):
 
     def example(self) -> Example:
         """The record, but for score, model version and cold."""
-        outcome, sample = self.outcome, self.outcome.sample
-        return Example(
-            event_id=sample.event_id,
-            visitor_id=outcome.visitor_id,
-            session_id=outcome.session_id,
-            event_time=sample.event_time,
-            event_type=EVENT_TYPES[sample.event_type],
-            events=sample.events,
-            features=features.FeatureValues(*features.unpack(sample.x)),
-            keys=outcome.keys,
-            score=sample.score,
-            model_version=sample.model_version,
-            cold=sample.cold,
-            label=outcome.label,
-            weight=outcome.weight,
-            label_source=outcome.source,
-            label_time=outcome.time,
-            position=self.position,
-            touched=outcome.touched,
-            events_offset=outcome.events_offset,
-        )
+        return example_record(self.outcome, self.position, features.unpack(self.outcome.sample.x))
 
 
 #: What an input record comes to, in the order in which it does.
