@@ -278,16 +278,30 @@ class Worker(ConsumerRebalanceListener):
         await asyncio.wait(waiting, timeout=STUCK_S, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-        if self._stopping.is_set():
-            return
-        self._admin = self._clients.admin()
-        await kafka_call("connecting", self._admin.start())
-        consumer = self._clients.member(
-            settings.group_id, client_id=f"{settings.group_id}-worker", fetch_wait_ms=_FETCH_WAIT_MS
-        )
-        consumer.subscribe(sorted(self._topics()), listener=self)
-        self._consumer, self._commits = consumer, GroupCommits(consumer)
-        await start_client("joining the group", consumer)
+        # Kafka has answered once, so its address is right: when it is away now, that is waited out.
+        while not self._stopping.is_set() and not await self._joins():
+            self._waiting_to_join = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 1.0)
+
+    async def _joins(self) -> bool:
+        """One attempt to connect and to enter the group; False, and nothing left open, if Kafka does not answer."""
+        asking = self._clients.admin()
+        try:
+            await kafka_call("connecting", asking.start())
+            consumer = self._clients.member(
+                self._settings.group_id, client_id=f"{self._settings.group_id}-worker", fetch_wait_ms=_FETCH_WAIT_MS
+            )
+            consumer.subscribe(sorted(self._topics()), listener=self)
+            # Before it starts: partitions may be given to us while it does.
+            self._admin, self._consumer, self._commits = asking, consumer, GroupCommits(consumer)
+            await start_client("joining the group", consumer)
+        except LogError as error:
+            self._observer.kafka_error("worker", error)
+            self._admin = self._consumer = self._commits = None
+            await asking.close()
+            return False
+        return True
 
     async def _until_stopped(self, following: asyncio.Task[None]) -> None:
         """Watch over the parts: one that ends by itself is a crash."""

@@ -6,10 +6,13 @@ import asyncio
 import time
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupLoadInProgressError
 from prometheus_client import CollectorRegistry
 
 from stream_app.admin import create_topics
+from stream_app.backends.child_process import free_port
+from stream_app.backends.clients import KafkaClients
 from stream_app.observe import Observer
 from stream_app.settings import load
 from stream_app.worker import Worker
@@ -51,6 +54,26 @@ async def test_a_worker_that_still_waits_for_its_model_stops_at_once(
     worker.stop()
     await asyncio.wait_for(run, 10)
     assert time.monotonic() - started < 3
+
+
+async def test_kafka_that_goes_away_while_a_worker_starts_is_waited_for(
+    worker: Worker, embedded_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = KafkaClients(load(flags={"kafka_bootstrap": f"127.0.0.1:{free_port()}"}))
+    attempts = []
+
+    def refused_twice() -> AIOKafkaAdminClient:
+        attempts.append(1)
+        return (gone if len(attempts) < 3 else there).admin()
+
+    there = KafkaClients(load(flags={"kafka_bootstrap": embedded_servers.bootstrap}))
+    monkeypatch.setattr(worker._clients, "admin", refused_twice)
+    run = asyncio.create_task(worker.run())
+    async with asyncio.timeout(60):
+        await _ready(worker)
+    assert len(attempts) == 3
+    worker.stop()
+    await asyncio.wait_for(run, 20)
 
 
 async def _ready(worker: Worker) -> None:
