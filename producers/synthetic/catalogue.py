@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -77,20 +78,27 @@ class Catalogue:
         self.items = [
             [self._item(rng, c, n, float(level[c])) for n in range(int(size))] for c, size in enumerate(sizes)
         ]
+        self._next_category_appeal = _appeal(rng, self._category_popularity, sigma=_CATEGORY_APPEAL_SIGMA)
+        self._next_item_appeal = [_appeal(rng, popular, sigma=_ITEM_APPEAL_SIGMA) for popular in self._item_popularity]
 
-    def category_probabilities(self, tilt: float) -> NDArray[np.float64]:
-        """Shape (categories,): where a new look goes when it leaves the category, for an intent's tilt."""
-        return _tilted(self._category_popularity, self._category_appeal, tilt)
+    def category_probabilities(self, tilt: float, *, shift: float = 0.0) -> NDArray[np.float64]:
+        """Shape (categories,): where a new look goes when it leaves the category, for an intent's tilt.
 
-    def item_probabilities(self, category: int, tilt: float) -> NDArray[np.float64]:
+        `shift` from 0 to 1 turns what appeals into something unrelated of the same spread: fashions change.
+        """
+        appeal = _turned(self._category_appeal, self._next_category_appeal, shift)
+        return _tilted(self._category_popularity, appeal, tilt)
+
+    def item_probabilities(self, category: int, tilt: float, *, shift: float = 0.0) -> NDArray[np.float64]:
         """Shape (items of the category,): which item is looked at, for an intent's tilt."""
-        return _tilted(self._item_popularity[category], self._item_appeal[category], tilt)
+        appeal = _turned(self._item_appeal[category], self._next_item_appeal[category], shift)
+        return _tilted(self._item_popularity[category], appeal, tilt)
 
-    def draw(self, tilt: float) -> Draw:
+    def draw(self, tilt: float, *, shift: float = 0.0) -> Draw:
         """Compile an intent's choices for quick drawing."""
         return Draw(
-            _bounds(self.category_probabilities(tilt)),
-            [_bounds(self.item_probabilities(category, tilt)) for category in range(len(self.categories))],
+            _bounds(self.category_probabilities(tilt, shift=shift)),
+            [_bounds(self.item_probabilities(number, tilt, shift=shift)) for number in range(len(self.categories))],
         )
 
     def _item(self, rng: np.random.Generator, category: int, number: int, level: float) -> Item:
@@ -114,6 +122,11 @@ def _appeal(rng: np.random.Generator, popularity: NDArray[np.float64], *, sigma:
     spread = float(np.sqrt(popularity @ drawn**2))
     appeal: NDArray[np.float64] = drawn * (sigma / spread if spread > 0 else 0.0)
     return appeal
+
+
+def _turned(now: NDArray[np.float64], then: NDArray[np.float64], shift: float) -> NDArray[np.float64]:
+    # A rotation, so that the spread, and with it the shop's difficulty, stays what it is on the way.
+    return now * math.cos(shift * math.pi / 2) + then * math.sin(shift * math.pi / 2)
 
 
 def _tilted(popularity: NDArray[np.float64], appeal: NDArray[np.float64], tilt: float) -> NDArray[np.float64]:

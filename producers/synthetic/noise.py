@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
-from producers.synthetic.shop import Fact
+from producers.synthetic.reporting import Fact
 from stream_app.core.codec import encode
 from stream_app.core.events import CheckoutLabel, Event
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from producers.synthetic.catalogue import Item
+from producers.synthetic.drawing import Drawing
 
 
 class Visitor:
@@ -23,8 +24,11 @@ class Visit:
     """A session under way. `intent` indexes the intents; hidden from the stream. Times in ms."""
 
     __slots__ = (
+        "began_ms",
         "category",
+        "chain",
         "device",
+        "drawing",
         "intent",
         "item",
         "seen",
@@ -36,8 +40,14 @@ class Visit:
         "wanted",
     )
 
-    def __init__(self, visitor: Visitor, *, intent: int, state: int, session_id: str, source: str, device: str) -> None:
+    def __init__(
+        self, visitor: Visitor, drawing: Drawing, *, began_ms: int, intent: int, state: int, session_id: str,
+        source: str, device: str,
+    ) -> None:  # fmt: skip
         self.visitor = visitor
+        self.drawing = drawing
+        self.chain = drawing.chains[intent]
+        self.began_ms = began_ms
         self.intent = intent
         self.state = state
         self.session_id = session_id

@@ -43,7 +43,7 @@ def examples() -> Examples:
     last = max(time_of(events[-1]) for events in visits.values())
     ended = [events for events in visits.values() if time_of(events[-1]) < last - HOUR_MS]
     train = int(len(ended) * TRAIN_SHARE)
-    priors = learned_priors(ended[:train])
+    priors = Priors()
     history: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     rows, bought, number, test = [], [], [], []
     for position, events in enumerate(ended):
@@ -54,6 +54,7 @@ def examples() -> Examples:
             bought.append(len(before) < len(events))
             number.append(count)
             test.append(position >= train)
+        priors.learn(before, bought=len(before) < len(events))
         past[0] += 1
         past[1] += len(before) < len(events)
         past[2] = time_of(events[-1])
@@ -70,22 +71,29 @@ def before_purchase(events: list[Event]) -> list[Event]:
     return events[: kinds.index("purchase")] if "purchase" in kinds else events
 
 
-def learned_priors(visits: list[list[Event]]) -> dict[str | None, float]:
-    """Log-odds that a visit which touched an item or category buys, smoothed with 30 visits of the base rate."""
-    touched: Counter[str] = Counter()
-    bought: Counter[str] = Counter()
-    for events in visits:
-        before = before_purchase(events)
-        keys = {key for event in before for key in (event.item_id, event.category) if key}
-        touched.update(keys)
-        if len(before) < len(events):
-            bought.update(keys)
-    rates = {key: (bought[key] + 30 * BASE_RATE) / (touched[key] + 30) for key in touched}
-    return {key: float(np.log(rate / (1 - rate))) for key, rate in rates.items()}
+class Priors:
+    """Log-odds that a visit which touched an item or category buys, smoothed with 30 visits of the base rate.
+
+    Learned from the visits before: a visit that saw its own outcome would be told it.
+    """
+
+    def __init__(self) -> None:
+        self.touched: Counter[str] = Counter()
+        self.bought: Counter[str] = Counter()
+
+    def learn(self, events: list[Event], *, bought: bool) -> None:
+        keys = {key for event in events for key in (event.item_id, event.category) if key}
+        self.touched.update(keys)
+        if bought:
+            self.bought.update(keys)
+
+    def of(self, key: str) -> float:
+        rate = (self.bought[key] + 30 * BASE_RATE) / (self.touched[key] + 30)
+        return float(np.log(rate / (1 - rate)))
 
 
-def features(events: list[Event], priors: dict[str | None, float], past: list[float]) -> list[list[float]]:
-    unknown = float(np.log(BASE_RATE))
+def features(events: list[Event], priors: Priors, past: list[float]) -> list[list[float]]:
+    unknown = float(np.log(BASE_RATE / (1 - BASE_RATE)))
     counts: Counter[str] = Counter()
     items: list[str] = []
     item_priors, category_priors, gaps = [unknown], [unknown], [0.0]
@@ -94,9 +102,9 @@ def features(events: list[Event], priors: dict[str | None, float], past: list[fl
         counts[event.event_type] += 1
         if event.item_id:
             items.append(event.item_id)
-            item_priors.append(priors.get(event.item_id, unknown))
+            item_priors.append(priors.of(event.item_id))
         if event.category:
-            category_priors.append(priors.get(event.category, unknown))
+            category_priors.append(priors.of(event.category))
         if position:
             gaps.append(float(np.log1p((time_of(event) - time_of(events[position - 1])) / 1000)))
         away = np.log1p((time_of(event) - past[2]) / 1000) if past[0] else 0.0

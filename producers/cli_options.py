@@ -1,0 +1,69 @@
+"""What the commands of `produce` share: types of options, the way to Kafka, and errors of one line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import click
+
+from producers.run import Job, run_job
+from producers.sink import SinkError
+from producers.source import SourceError
+from producers.summary import Summary
+from producers.synthetic.witness import TruthFileError
+from stream_app.cli_options import with_settings
+from stream_app.settings import Settings
+
+#: Of a file that is not what it should be: the code that click uses for a wrong command line.
+_USAGE_EXIT_CODE: Final = 2
+
+
+class _PositiveOrMax(click.ParamType):
+    """A number above 0, or `max` for no limit (None)."""
+
+    name = "N|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value == "max":
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0.0 < number < float("inf"):
+            self.fail(f"got {value!r}, expected a number above 0, or max", param, ctx)
+        return number
+
+
+POSITIVE_OR_MAX: Final = _PositiveOrMax()
+SHARE: Final = click.FloatRange(0.0, 1.0)
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON for programs, and no progress."
+)
+with_kafka = with_settings(only=("kafka_bootstrap", "topic_prefix"))
+
+
+def run(job: Job, settings: Settings) -> Summary:
+    """Run a job against the Kafka of the settings."""
+    return asyncio.run(run_job(job, bootstrap=settings.kafka_bootstrap, topic_prefix=settings.topic_prefix))
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn what can go wrong into `Error: …` and exit code 2 (the file) or 1 (Kafka)."""
+    try:
+        yield
+    except (SourceError, TruthFileError) as error:
+        wrong = click.ClickException(str(error))
+        wrong.exit_code = _USAGE_EXIT_CODE
+        raise wrong from None
+    except SinkError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def print_summary(summary: Summary, *, as_json: bool) -> None:
+    """For people, or for programs."""
+    click.echo(summary.to_json() if as_json else summary.to_text())
