@@ -38,8 +38,9 @@ SECTIONS: Final[dict[str, dict[str, LazyCommand]]] = {
     "Look": {
         "session": LazyCommand("stream_app.cli_session:session_command", "a visitor's state, features and last score"),
         "audit": LazyCommand("stream_app.cli_audit:audit_command", "prove that nothing was lost or counted twice"),
+        "evaluate": LazyCommand("stream_app.cli_evaluate:evaluate_command", "how good the models are on your history"),
         "features": LazyCommand("stream_app.cli_facts:features_command", "the features: name, unit, meaning"),
-        "models": LazyCommand("stream_app.cli_facts:models_command", "the models that --model may name"),
+        "models": LazyCommand("stream_app.cli_facts:models_group", "the models that --model may name, and their cost"),
     },
 }
 _COMMANDS: Final = {name: command for commands in SECTIONS.values() for name, command in commands.items()}

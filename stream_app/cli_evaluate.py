@@ -1,0 +1,197 @@
+"""`stream-app evaluate FILE...`: how good the models are on a shop's own history, without Kafka."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from producers.formats import FORMATS
+from producers.progress import RunProgress
+from producers.source import SourceError
+from stream_app.cli_options import with_settings
+from stream_app.core.plan import Rules
+from stream_app.evaluation.batch_models import Resample
+from stream_app.evaluation.errors import EvaluationError
+from stream_app.evaluation.history import History
+from stream_app.evaluation.question import DEFAULT_MODELS, Question, parse_models
+from stream_app.evaluation.report import DRAWS, make_report
+from stream_app.evaluation.run import Pass
+from stream_app.evaluation.tables import render
+from stream_app.evaluation.target import TARGETS, Target
+from stream_app.settings import Settings
+
+#: Of a file or a question that is not what it should be: the code that click uses for a wrong command line.
+_USAGE_EXIT_CODE: Final = 2
+
+#: The settings that decide what is scored and learned.
+_SETTINGS: Final = (
+    "session_gap_ms",
+    "grace_ms",
+    "history_ttl_ms",
+    "cache_visitors_max",
+    "base_rate",
+    "reservoir_size",
+    "label_hold_ms",
+)
+
+
+@click.command("evaluate")
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(sorted(FORMATS)),
+    required=True,
+    help="; ".join(f"{name}: {format.description}" for name, format in sorted(FORMATS.items())) + ".",
+)
+@click.option(
+    "--models",
+    "models",
+    default=DEFAULT_MODELS,
+    show_default=True,
+    metavar="A,B,…",
+    help="Names of `stream-app models` and of batch models (batch-constant, -logistic, -bayes, -tree, -forest, "
+    "-boosting; +under or +over resamples one); zoo and batch stand for all of a kind.",
+)
+@click.option("--target", type=click.Choice(TARGETS), default="purchase", show_default=True, help="What is foreseen.")
+@click.option(
+    "--burn-in",
+    type=click.FloatRange(0.01, 0.95),
+    default=0.2,
+    show_default=True,
+    help="Share of the events that is learned from before anything is judged.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(1, 50),
+    default=5,
+    show_default=True,
+    help="The rest is cut into so many: at the start of each, batch models are fitted to all before it.",
+)
+@click.option(
+    "--train-until",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    metavar="DATE",
+    help="One fold that begins here (UTC): train on what is before, test on the rest, with frozen twins of the online "
+    "models beside those that go on learning. Replaces --burn-in and --folds.",
+)
+@click.option("--frozen/--no-frozen", default=None, help="Frozen twins [default: with --train-until].")
+@click.option(
+    "--resample",
+    type=click.Choice(["under", "over"]),
+    multiple=True,
+    help="Besides each batch model one with as many negatives as positives, by leaving out or by repeating.",
+)
+@click.option(
+    "--freshness",
+    type=click.FloatRange(min=0.001),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of event time from a label to scores that have learned from it; more is quicker to compute.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=0),
+    default=DRAWS,
+    show_default=True,
+    help="Of sessions, for the 95 % intervals; 0 leaves them out.",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, allow_dash=True), help="Write all figures; - is stdout."
+)
+@with_settings(only=_SETTINGS)
+def evaluate_command(
+    files: tuple[Path, ...],
+    format_name: str,
+    models: str,
+    target: Target,
+    burn_in: float,
+    folds: int,
+    train_until: datetime | None,
+    frozen: bool | None,
+    resample: tuple[Resample, ...],
+    freshness: float,
+    draws: int,
+    json_path: Path | None,
+    settings: Settings,
+) -> None:
+    """Measure models on FILE... (plain or gzip), which are parts of one shop's history.
+
+    Events are taken in the order of their times, through the very core that runs live; a label is learned when it would
+    have been known, and every event is scored before. The first fifth is not judged. Nothing is sent anywhere.
+
+    \b
+    Examples:
+      stream-app evaluate 2019-Oct.csv.gz 2019-Nov.csv.gz --format rees46
+      stream-app evaluate 2021-Jan.csv.gz --format rees46 --train-until 2021-01-22 --models newton,batch
+      stream-app evaluate events.csv --format retailrocket --json - | jq .models.newton.roc_auc
+    """
+    to_stdout = json_path is not None and str(json_path) == "-"
+    with _one_line(), tempfile.TemporaryDirectory(prefix="stream-app-") as scratch:
+        online, batch = parse_models(models, resample)
+        question = Question(
+            online=online,
+            batch=batch,
+            rules=_rules(settings),
+            base_rate=settings.base_rate,
+            hold_ms=settings.label_hold_ms,
+            burn_in=burn_in,
+            folds=folds,
+            train_until_ms=None if train_until is None else int(train_until.replace(tzinfo=UTC).timestamp()) * 1000,
+            frozen=frozen if frozen is not None else train_until is not None,
+            freshness_ms=round(freshness * 1000),
+        )
+        with RunProgress(quiet=to_stdout) as progress:
+            history = History(
+                files,
+                FORMATS[format_name],
+                now_ms=time.time_ns() // 1_000_000,
+                directory=Path(scratch),
+                target=target,
+                progress=progress.show,
+            )
+            work = Pass(question, history, Path(scratch))
+            try:
+                results = work.run(progress.show)
+                report = make_report(question, history.survey, results, number=draws, progress=progress.show)
+            finally:
+                work.close()
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    if to_stdout:
+        click.echo(text)
+        return
+    if json_path is not None:
+        json_path.write_text(text + "\n")
+    click.echo(render(report))
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        gap_ms=settings.session_gap_ms,
+        grace_ms=settings.grace_ms,
+        history_ttl_ms=settings.history_ttl_ms,
+        reservoir_size=settings.reservoir_size,
+        cache_visitors_max=settings.cache_visitors_max,
+        band_fence_min=settings.band_fence_min,
+        band_likely_min=settings.band_likely_min,
+    )
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn what can go wrong into `Error: …` and exit code 2."""
+    try:
+        yield
+    except (SourceError, EvaluationError) as error:
+        wrong = click.ClickException(str(error))
+        wrong.exit_code = _USAGE_EXIT_CODE
+        raise wrong from None

@@ -1,0 +1,207 @@
+"""Figures of many models on the same rows, in memory that does not grow: exact sums, and counts in bins of the logit.
+
+As `core.prequential`, which is the served model's own; here for whole chunks of rows, many models beside each other,
+and with what a report wants besides: Brier score, calibration, curves, and F1 at a threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+#: Scores lie within 1e-6 of 0 and 1: logits within ± 13.82.
+_LOGIT_MAX: Final = 14.0
+
+#: Width of the bins. An AUC from bins of 0.01 is exact to four digits, since scores spread over several logits.
+BIN: Final = 0.01
+
+#: Bins of the calibration error, each with the same weight of rows: with equal widths nearly all rows of a shop with a
+#: base rate of 3 % would lie in the first.
+CALIBRATION_BINS: Final = 20
+
+
+class Figures(NamedTuple):
+    """Of one model on one set of rows; NaN where not defined. Rates and means are weighted by what rows stand for."""
+
+    rows: int
+    positives: int
+    base_rate: float
+    log_loss: float
+    #: of always saying this very set's base rate: what no constant can beat
+    log_loss_constant: float
+    roc_auc: float
+    pr_auc: float
+    brier: float
+    ece: float
+    mean_score: float
+    #: NaN unless rows were added with thresholds
+    f1: float
+    #: of calling every row positive
+    f1_all_positive: float
+    #: at the threshold that is best in hindsight
+    f1_best: float
+
+
+class Counts:
+    """Rows of `models` models, added chunk by chunk."""
+
+    def __init__(self, models: int, *, bin_width: float = BIN) -> None:
+        self._width = bin_width
+        self.bins = int(2 * _LOGIT_MAX / bin_width) + 1
+        #: (model, label, bin) → weight, and the sums of scores in each bin for calibration
+        self.weights: Array = np.zeros((models, 2, self.bins))
+        self.score_sums: Array = np.zeros((models, self.bins))
+        self.rows = self.positives = 0
+        self.weight = self.positive_weight = 0.0
+        self.loss: Array = np.zeros(models)
+        self.squares: Array = np.zeros(models)
+        self.scores: Array = np.zeros(models)
+        #: (model) → weights of true positives, of all that were called positive, and of rows judged so
+        self.hits: Array = np.zeros((models, 3))
+
+    def add(
+        self,
+        p: Array,
+        label: npt.NDArray[Any],
+        weight: Array,
+        thresholds: Array | None = None,
+    ) -> None:
+        """Add N rows: scores of shape (N, models), labels and weights (N,), thresholds (N, models) where F1 counts."""
+        if not len(label):
+            return
+        positive = label.astype(bool)
+        self.rows += len(label)
+        self.positives += int(positive.sum())
+        self.weight += float(weight.sum())
+        self.positive_weight += float(weight[positive].sum())
+        self.loss -= weight @ np.log(np.where(positive[:, None], p, 1.0 - p))
+        self.squares += weight @ (p - positive[:, None]) ** 2
+        self.scores += weight @ p
+        places = bin_of(p, self._width)
+        for model in range(p.shape[1]):
+            flat = places[:, model] + positive * self.bins
+            self.weights[model] += np.bincount(flat, weight, 2 * self.bins).reshape(2, self.bins)
+            self.score_sums[model] += np.bincount(places[:, model], weight * p[:, model], self.bins)
+        if thresholds is not None:
+            called = p >= thresholds
+            self.hits[:, 0] += (weight * positive) @ called
+            self.hits[:, 1] += weight @ called
+            self.hits[:, 2] += float(weight[positive].sum())
+
+    def figures(self, model: int) -> Figures:
+        """The figures of one model."""
+        nan = math.nan
+        if not self.rows:
+            return Figures(0, 0, *[nan] * 11)
+        rate = self.positive_weight / self.weight
+        found, called, positive = self.hits[model]
+        return Figures(
+            self.rows,
+            self.positives,
+            rate,
+            self.loss[model] / self.weight,
+            entropy(rate),
+            roc_auc(self.weights[model]),
+            pr_auc(self.weights[model]),
+            self.squares[model] / self.weight,
+            calibration_error(self.calibration(model)),
+            self.scores[model] / self.weight,
+            2 * found / (called + positive) if positive else nan,
+            f1_all_positive(rate),
+            self.best_f1(model)[1],
+        )
+
+    def calibration(self, model: int, bins: int = CALIBRATION_BINS) -> Array:
+        """Rows by rising score in bins of about the same weight.
+
+        Shape (≤ bins, 3): weight, mean score, share bought.
+        """
+        weight = self.weights[model].sum(axis=0)
+        filled = np.flatnonzero(weight)
+        reached = np.cumsum(weight[filled])
+        place = np.minimum((bins * (reached - weight[filled] / 2) / reached[-1]).astype(int), bins - 1)
+        total: npt.NDArray[Any] = np.bincount(place, weight[filled], bins)
+        score = np.bincount(place, self.score_sums[model][filled], bins)
+        bought = np.bincount(place, self.weights[model][1][filled], bins)
+        some = total > 0
+        share = np.where(some, total, 1)
+        return np.stack((total, score / share, bought / share), axis=1)[some]
+
+    def best_f1(self, model: int, *, balanced: bool = False) -> tuple[float, float]:
+        """The threshold with the best F1 on these rows, and that F1; `balanced` as if half of the weight were positive.
+
+        The threshold is the lower edge of a bin, so that the bin is in. (1.0, NaN) when there is nothing to find.
+        """
+        negatives, positives = self.weights[model][:, ::-1]
+        if not positives.sum():
+            return 1.0, math.nan
+        if balanced and negatives.sum():
+            negatives, positives = negatives / negatives.sum(), positives / positives.sum()
+        found, called = np.cumsum(positives), np.cumsum(positives) + np.cumsum(negatives)
+        f1 = 2 * found / (called + positives.sum())
+        best = int(np.argmax(f1))
+        edge = (self.bins - 1 - best) * self._width - _LOGIT_MAX
+        return 1.0 / (1.0 + math.exp(-edge)), float(f1[best])
+
+    def balanced_f1(self, model: int) -> float:
+        """F1 as on a test with as many positives as negatives, at the thresholds that rows were added with."""
+        found, called, positive = self.hits[model]
+        negative = self.weight - self.positive_weight
+        if not positive or not negative:
+            return math.nan
+        hit, false = found / positive, (called - found) / negative
+        return float(2 * hit / (hit + false + 1.0))
+
+    def curves(self, model: int) -> Array:
+        """From the highest score down: false-positive rate, recall, precision; shape (M, 3)."""
+        negatives, positives = self.weights[model][:, ::-1]
+        some = (negatives + positives) > 0
+        found, wrong = np.cumsum(positives)[some], np.cumsum(negatives)[some]
+        if not len(found) or not found[-1] or not wrong[-1]:
+            return np.empty((0, 3))
+        return np.column_stack((wrong / wrong[-1], found / found[-1], found / (found + wrong)))
+
+
+def bin_of(p: Array, width: float = BIN) -> npt.NDArray[np.intp]:
+    """The logit's bin of each score."""
+    return ((np.log(p / (1.0 - p)) + _LOGIT_MAX) / width).astype(np.intp)
+
+
+def entropy(rate: float) -> float:
+    """Log-loss of a constant on rows with this base rate."""
+    return -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate)) if 0.0 < rate < 1.0 else 0.0
+
+
+def f1_all_positive(rate: float) -> float:
+    """F1 of calling every row positive."""
+    return 2 * rate / (1 + rate)
+
+
+def roc_auc(weights: Array) -> float:
+    """Area under the ROC curve of weights of shape (2, bins); ties count half."""
+    negatives, positives = weights
+    total = negatives.sum() * positives.sum()
+    if not total:
+        return math.nan
+    below = np.cumsum(negatives) - negatives / 2
+    return float((positives * below).sum() / total)
+
+
+def pr_auc(weights: Array) -> float:
+    """Average precision (the step-wise area under the precision-recall curve) of weights of shape (2, bins)."""
+    negatives, positives = weights[:, ::-1]
+    if not positives.sum():
+        return math.nan
+    found = np.cumsum(positives)
+    called = found + np.cumsum(negatives)
+    return float((positives * found / np.where(called > 0, called, 1)).sum() / found[-1])
+
+
+def calibration_error(calibration: Array) -> float:
+    """Mean distance of score and share bought over the bins of `Counts.calibration`, by weight."""
+    return float(np.average(np.abs(calibration[:, 1] - calibration[:, 2]), weights=calibration[:, 0]))

@@ -1,0 +1,127 @@
+"""The report as tables on a terminal, or as plain text where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stream_app.evaluation.report import Report
+
+_PLAIN_WIDTH: Final = 170
+
+
+def render(report: Report) -> str:
+    """All tables."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PLAIN_WIDTH)
+    with console.capture() as capture:
+        for title, columns, rows in _tables(report):
+            console.print(_table(title, columns, rows))
+            console.print()
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]]]]:
+    history = report["history"]
+    yield (
+        f"{history['events']:,} events, {history['first']} to {history['last']}; judged from "
+        f"{report['folds'][0]['start']} to {history['judged_until']}",
+        (
+            "model", "ROC AUC", "95 % interval", "less the first", "PR AUC", "log-loss", "skill", "ECE", "Brier", "F1",
+            "F1 best",
+        ),
+        [_overall(name, figures) for name, figures in report["models"].items()],
+    )  # fmt: skip
+    first = next(iter(report["models"].values()))
+    yield (
+        "what they are to be compared with",
+        ("rows", "bought", "base rate", "log-loss of the base rate", "F1 of calling all positive"),
+        [
+            [
+                f"{first['rows']:,}", f"{first['positives']:,}", share(first["base_rate"]),
+                decimal(first["log_loss_constant"]), decimal(first["f1_all_positive"], 3),
+            ]
+        ],
+    )  # fmt: skip
+    names = list(report["models"])
+    yield (
+        "ROC AUC by part of the test",
+        ("part", "rows", "base rate", *names),
+        [_part(name, part, "roc_auc") for name, part in report["slices"].items()],
+    )
+    if len(report["folds"]) > 1:
+        yield (
+            "ROC AUC by fold: trained on all before, tested on it",
+            ("fold from", "rows", "base rate", *names),
+            [_part(fold["start"][:16], fold["models"], "roc_auc") for fold in report["folds"]],
+        )
+        yield (
+            "log-loss by fold",
+            ("fold from", "rows", "base rate", *names),
+            [_part(fold["start"][:16], fold["models"], "log_loss") for fold in report["folds"]],
+        )
+    yield (
+        "third event: F1 as on a test with as many buyers as others (calling all positive gives 0.667)",
+        ("model", "ROC AUC", "F1 balanced", "95 % interval", "F1 balanced, best", "base rate"),
+        [
+            [
+                name, decimal(third["roc_auc"]), decimal(third["f1_balanced"], 3),
+                between(third, "interval", "f1_balanced"), decimal(third["f1_balanced_best"], 3),
+                share(third["base_rate"]),
+            ]
+            for name, third in report["third_event"].items()
+        ],
+    )  # fmt: skip
+
+
+def _overall(name: str, figures: dict[str, Any]) -> list[str]:
+    return [
+        name, decimal(figures["roc_auc"]), between(figures, "interval", "roc_auc"),
+        between(figures, "less_first", "roc_auc", signed=True), decimal(figures["pr_auc"]),
+        decimal(figures["log_loss"]),
+        decimal(figures["skill"]), decimal(figures["ece"]), decimal(figures["brier"]), decimal(figures["f1"], 3),
+        decimal(figures["f1_best"], 3),
+    ]  # fmt: skip
+
+
+def _part(name: str, models: dict[str, Any], figure: str) -> list[str]:
+    first = next(iter(models.values()))
+    return [
+        name,
+        f"{first['rows']:,}",
+        share(first["base_rate"]),
+        *(decimal(figures[figure]) for figures in models.values()),
+    ]
+
+
+def decimal(value: float | None, digits: int = 4) -> str:
+    """A figure for people."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def between(figures: dict[str, Any], what: str, figure: str, *, signed: bool = False) -> str:
+    """An interval for people; empty without one."""
+    low, high = figures.get(what, {}).get(figure, (None, None))
+    if low is None or high is None:
+        return ""
+    sign = "+" if signed else ""
+    return f"{low:{sign}.3f} … {high:{sign}.3f}"
+
+
+def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="left" if n == 0 else "right", no_wrap=n == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
