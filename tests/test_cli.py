@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from stream_app import __version__
 from stream_app.cli import SECTIONS, main
 from stream_app.core.features import FEATURES
+from stream_app.core.model import INPUT_NAMES, ZOO
 from stream_app.settings import ENV_PREFIX
 from tests.support.fixtures import Names, Servers
 
@@ -103,9 +104,33 @@ def test_features_and_models_as_a_table_and_as_json() -> None:
     table = _run("features").output
     for feature in FEATURES:
         assert f"\n{feature.name} " in table
-    models = json.loads(_run("models", "--json").output)
+    models = json.loads(_run("models", "list", "--json").output)
+    assert [model["name"] for model in models] == list(ZOO)
     assert [model["name"] for model in models if model["default"]] == ["newton"]
-    assert "newton" in _run("models").output
+    listed_models = _run("models", "list").output
+    for name in ZOO:
+        assert f"\n{name} " in listed_models
+    # As it was before there was more to do with models.
+    assert (_run("models").output, _run("models", "--json").output) == (
+        listed_models, _run("models", "list", "--json").output,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ZOO))
+def test_a_model_is_shown_with_its_pipeline_inputs_cost_and_needs(name: str) -> None:
+    facts = json.loads(_run("models", "show", name, "--json").output)
+    assert facts["pipeline"].startswith("PurchasePriors | ")
+    assert facts["inputs"] == list(INPUT_NAMES)
+    assert facts["cost"] == ZOO[name].cost._asdict()
+    table = _run("models", "show", name).output
+    assert facts["pipeline"].split(" | ")[-1].partition("(")[0] in table
+    assert f"snapshot_interval_ms of {facts['needs']['snapshot_interval_ms']:,} or more" in table
+
+
+def test_a_model_that_there_is_not_is_refused_with_the_names_of_those_there_are() -> None:
+    refused = _run("models", "show", "oracle")
+    assert refused.exit_code == 2
+    assert refused.stderr == f"Error: got model 'oracle', expected one of {', '.join(sorted(ZOO))}\n"
 
 
 @pytest.mark.parametrize("name", ["run", "worker", "trainer"])
@@ -125,7 +150,7 @@ def test_an_unknown_model_is_refused_with_the_names_of_those_there_are(
     refused = _run(name, *where, "--model", "oracle")
     assert refused.exit_code == 2
     assert refused.stderr == (
-        "Error: setting model: got 'oracle', expected one of newton, sgd; see `stream-app models`\n"
+        f"Error: setting model: got 'oracle', expected one of {', '.join(sorted(ZOO))}; see `stream-app models`\n"
     )
 
 

@@ -12,9 +12,10 @@ import pytest
 from stream_app.core import learner as module
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.learner import LEARNING_SPAN_MS_MAX, WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN, Learner, TypedExample
-from stream_app.core.model import ZOO, NonFiniteError
+from stream_app.core.model import NonFiniteError
 from tests.core.examples import SnapshotTopic, as_json, everything, example, examples, learner
 from tests.core.streams import MINUTE, T0
+from tests.zoo.material import to_the_bit
 
 
 def fold(learner: Learner, *found: TypedExample, partition: int = 0) -> None:
@@ -59,7 +60,7 @@ def test_positions_are_told_apart_by_kind_partition_and_ordinal() -> None:
     assert one.positions == {(0, 1): (5, 3), (0, 0): (5, 2), (0, 2): (T0, 0), (1, 1): (5, 2)}
 
 
-@pytest.mark.parametrize("model", sorted(ZOO))
+@pytest.mark.parametrize("model", ["newton", "sgd", "hoeffding_adaptive_tree"])
 @pytest.mark.parametrize("every", [1, 7])
 def test_a_learner_restarted_from_its_snapshots_equals_one_that_never_stopped_bit_for_bit(
     model: str, every: int
@@ -138,7 +139,7 @@ def test_a_held_positive_is_observed_at_once_and_learned_as_if_it_had_come_later
     fold(one, later)
     # Held from the frontier on it is learned after the negative that lets it go.
     fold(other, later, msgspec.structs.replace(first, position=(1, 9, 0)))
-    assert one.model.export()["weights"].tolist() == other.model.export()["weights"].tolist()
+    assert to_the_bit(one.model) == to_the_bit(other.model)
 
 
 def test_once_warm_a_new_positive_is_learned_at_once() -> None:
@@ -305,7 +306,7 @@ def test_poisoned_examples_are_observed_and_not_learned() -> None:
     assert not one.fold(0, 6, example(3))
 
 
-@pytest.mark.parametrize("model", sorted(ZOO))
+@pytest.mark.parametrize("model", ["newton", "sgd"])
 def test_a_model_that_has_become_non_finite_is_never_exported(model: str) -> None:
     one = learner(model)
     fold(one, *examples(40))

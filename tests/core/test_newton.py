@@ -117,6 +117,38 @@ def test_it_stays_finite_and_positive_definite_on_extremes() -> None:
     assert 0.0 <= p[0] <= 1.0
 
 
+def collinear(kind: str, rows: int, width: int) -> Vector:
+    """Inputs that leave most directions unknown: hard on a covariance that is only ever subtracted from."""
+    random = np.random.default_rng(8)
+    u = random.normal(size=(rows, width))
+    if kind == "copies":
+        return np.repeat(u[:, :1], width, axis=1)
+    if kind == "nearly copies":
+        return u[:, :1] + 1e-9 * u
+    if kind == "rank two":
+        return u[:, :1] * np.arange(1.0, width + 1) + u[:, 1:2] * (np.arange(width) % 3)
+    if kind == "many scales":
+        return u[:, :1] * 10.0 ** np.clip(np.arange(width) - 4.0, -4, 5)
+    return random.choice([-2e5, 0.0, 1e-4, 2e5], size=(rows, width))
+
+
+@pytest.mark.parametrize("kind", ["copies", "nearly copies", "rank two", "many scales", "extremes"])
+def test_the_covariance_stays_symmetric_and_positive_over_a_long_run_on_collinear_inputs(kind: str) -> None:
+    # Every seventh example has weight 10,000 or 0.001: together they narrow as much as 35 million do.
+    width, rows = 10, 50_000
+    random = np.random.default_rng(9)
+    model = NewtonLogistic(width, base_rate=0.03)
+    weights = np.where(np.arange(rows) % 7, 1.0, random.choice([1e-3, 1e4], rows)).tolist()
+    for x, y, weight in zip(collinear(kind, rows, width), random.random(rows).tolist(), weights, strict=True):
+        model.learn(x, int(y < 1 / (1 + np.exp(min(3 - x[0], 700.0)))), weight)
+    covariance = model.covariance
+    assert np.abs(covariance - covariance.T).max() < 1e-15
+    # In the direction that is known best, far above what rounding leaves.
+    assert np.linalg.eigvalsh((covariance + covariance.T) / 2).min() > 1e-8
+    assert np.linalg.eigvalsh((covariance + covariance.T) / 2).max() <= 1.0
+    assert np.abs(model.weights).max() < 20.0
+
+
 def test_a_freak_value_counts_as_five_deviations() -> None:
     model = NewtonLogistic(1, base_rate=0.5)
     for n in range(1000):

@@ -16,7 +16,7 @@ import pytest
 from river import compose
 
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.model import ZOO, IntentModel, NewtonLogisticRegression, PurchasePriors
+from stream_app.core.model import ZOO, IntentModel, PurchasePriors
 from stream_app.core.processor import Scorer
 from stream_app.core.records import Example, Keys, Touched
 from tests.core.streams import Partition, Record, event
@@ -105,12 +105,11 @@ def test_served_scores_equal_a_bare_river_loop_number_by_number(name: str) -> No
     records = shop(2_000)
     partition, learned = served(name, records)
     batches = [min(start + BATCH, len(records)) for start in range(0, len(records), BATCH)]
-    classifier = NewtonLogisticRegression(base_rate=BASE) if name == "newton" else ZOO[name].build(BASE)
-    pipeline = compose.Pipeline(PurchasePriors(BASE), classifier)
+    pipeline = compose.Pipeline(PurchasePriors(BASE), ZOO[name].build(BASE))
     bare = [min(max(round(p, 6), 1e-6), 1 - 1e-6) for p in bare_loop(pipeline, partition, learned, batches)]
     scores = [score["score"] for score in partition.scores]
     assert scores == bare
-    # That it says something: it learned, of both kinds, and the scores differ.
+    # That it says something: it learned, of both kinds, and the scores differ (a single tree says the same in a leaf).
     assert {example["label"] for example in partition.examples} == {0, 1}
-    assert len(set(scores)) > 500
+    assert len(set(scores)) > (40 if name.endswith("_tree") else 500)
     assert all(tuple(record["features"]) == FEATURE_NAMES for record in partition.features)

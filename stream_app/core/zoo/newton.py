@@ -1,0 +1,38 @@
+"""The online Newton learner as a River classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from river import base
+
+from stream_app.core.newton import NewtonLogistic
+from stream_app.core.zoo.inputs import INPUT_NAMES
+
+
+class NewtonLogisticRegression(base.MiniBatchClassifier):
+    """`core/newton.py`'s `NewtonLogistic` as a River classifier. Inputs must come in the order of the first example."""
+
+    def __init__(self, base_rate: float = 0.5, width: int = len(INPUT_NAMES)) -> None:
+        self.base_rate = base_rate
+        self.width = width
+        self.core = NewtonLogistic(width, base_rate=base_rate)
+
+    def learn_one(self, x: dict[str, float], y: bool, w: float = 1.0) -> None:
+        """Learn one example; `x` must have the inputs in their fixed order."""
+        self.core.learn(np.fromiter(x.values(), dtype=np.float64, count=self.width), int(y), w)
+
+    def learn_many(self, X: pd.DataFrame, y: pd.Series) -> None:  # noqa: N803 River's name
+        """Learn rows one after the other."""
+        for row, label in zip(X.to_numpy(dtype=np.float64), y, strict=True):
+            self.core.learn(row, int(label))
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        """Probabilities of False and True."""
+        p = float(self.core.predict_many(np.fromiter(x.values(), dtype=np.float64, count=self.width)[None, :])[0])
+        return {False: 1.0 - p, True: p}
+
+    def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803 River's name
+        """Columns False and True, one row per row of X."""
+        p = self.core.predict_many(np.ascontiguousarray(X.to_numpy(dtype=np.float64)))
+        return pd.DataFrame({False: 1.0 - p, True: p}, index=X.index)
