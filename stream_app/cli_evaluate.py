@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from stream_app.evaluation.history import History
 from stream_app.evaluation.question import DEFAULT_MODELS, Question, parse_models
 from stream_app.evaluation.report import DRAWS, make_report
 from stream_app.evaluation.run import Pass
+from stream_app.evaluation.sanity import SANITIES, Sanity, sanity_outcomes
 from stream_app.evaluation.tables import render
 from stream_app.evaluation.target import TARGETS, Target
 from stream_app.settings import Settings
@@ -106,6 +108,12 @@ _SETTINGS: Final = (
     help="Of sessions, for the 95 % intervals; 0 leaves them out.",
 )
 @click.option(
+    "--sanity",
+    type=click.Choice(SANITIES),
+    help="Do it wrong on purpose: with labels dealt out anew within each hour nobody may do better than a coin; labels "
+    "learned before their time show what that would pretend. Keeps the examples in memory.",
+)
+@click.option(
     "--json", "json_path", type=click.Path(path_type=Path, allow_dash=True), help="Write all figures; - is stdout."
 )
 @with_settings(only=_SETTINGS)
@@ -121,6 +129,7 @@ def evaluate_command(
     resample: tuple[Resample, ...],
     freshness: float,
     draws: int,
+    sanity: Sanity | None,
     json_path: Path | None,
     settings: Settings,
 ) -> None:
@@ -159,19 +168,25 @@ def evaluate_command(
                 target=target,
                 progress=progress.show,
             )
+            if sanity is not None:
+                outcomes = sanity_outcomes(sanity, history, question.rules, Path(scratch) / "sanity")
+                question = replace(question, outcomes=outcomes)
             work = Pass(question, history, Path(scratch))
             try:
                 results = work.run(progress.show)
-                report = make_report(question, history.survey, results, number=draws, progress=progress.show)
+                report = make_report(question, history.survey, results, drawn=draws, progress=progress.show)
             finally:
                 work.close()
     text = json.dumps(report, indent=1, ensure_ascii=False)
     if to_stdout:
         click.echo(text)
-        return
-    if json_path is not None:
-        json_path.write_text(text + "\n")
-    click.echo(render(report))
+    else:
+        if json_path is not None:
+            json_path.write_text(text + "\n")
+        click.echo(render(report))
+    if leaks := report["checks"]["leaks"]:
+        told = "; ".join(f"{leak['column']} {leak['found']}" for leak in leaks)
+        raise click.ClickException(f"do not believe these figures, something knows too much: {told}")
 
 
 def _rules(settings: Settings) -> Rules:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from stream_app.evaluation.columns import Chunk
 from stream_app.evaluation.counts import Counts, bin_of, calibration_error, entropy, pr_auc, roc_auc
 
-#: Bins of the logit: five times those of the figures, as thousands of counts are kept; their error cancels in a pair.
+#: Bins of the logit, coarser than those of the figures as thousands of counts are kept; their error cancels in a pair.
 _BIN: Final = 0.05
 
 _GOLDEN: Final = 0x9E3779B97F4A7C15

@@ -26,15 +26,16 @@ DRAWS: Final = 200
 Report = dict[str, Any]
 
 
-def make_report(question: Question, survey: Survey, results: Results, *, number: int, progress: Progress) -> Report:
-    """Everything that is told, from the rows on disk; `number` draws for the intervals, 0 for none."""
-    judge = _Judge(results, number, progress)
+def make_report(question: Question, survey: Survey, results: Results, *, drawn: int, progress: Progress) -> Report:
+    """Everything that is told, from the rows on disk; sessions are drawn `drawn` times for the intervals."""
+    judge = _Judge(results, drawn, progress)
     whole = judge.counts(tested)
     models = judge.models(whole, tested, "all")
     report: Report = {
         "history": _history(survey, results),
         "setting": _setting(question, results),
         "models": models,
+        "models_by_sampled_row": judge.models(judge.counts(tested, weighted=False), None, "each row once"),
         "slices": {name: judge.models(judge.counts(mask), None, name) for name, mask in SLICES.items()},
         "third_event": judge.third(),
         "folds": [
@@ -52,6 +53,12 @@ def make_report(question: Question, survey: Survey, results: Results, *, number:
         "curves": {name: _thinned(whole.curves(model)) for model, name in enumerate(results.contenders)},
         "windows": windows(results),
         "label_delay_s": delays(results),
+        "checks": {
+            "leaks": [leak._asdict() for leak in results.leaks],
+            "strongest_columns": dict(
+                sorted(((name, number(auc)) for name, auc in results.column_aucs.items()), key=_auc_of)[:10]
+            ),
+        },
     }
     return report
 
@@ -59,18 +66,18 @@ def make_report(question: Question, survey: Survey, results: Results, *, number:
 class _Judge:
     """Counts and intervals over parts of the rows."""
 
-    def __init__(self, results: Results, number: int, progress: Progress) -> None:
+    def __init__(self, results: Results, drawn: int, progress: Progress) -> None:
         self._results = results
-        self._number = number
+        self._drawn = drawn
         self._progress = progress
         self._thresholds = np.stack([fold.thresholds for fold in results.folds])
         self._thirds = np.stack([fold.thresholds_third for fold in results.folds])
-        self._drawn = 0
 
-    def counts(self, mask: Slice, *, third: bool = False) -> Counts:
+    def counts(self, mask: Slice, *, third: bool = False, weighted: bool = True) -> Counts:
         counts = Counts(len(self._results.contenders))
         for chunk in self._rows(mask):
-            counts.add(chunk["p"], chunk["label"], chunk["weight"], self._of(third)(chunk))
+            weight = chunk["weight"] if weighted else np.ones(len(chunk["label"]))
+            counts.add(chunk["p"], chunk["label"], weight, self._of(third)(chunk))
         return counts
 
     def models(self, counts: Counts, drawn_from: Slice | None, name: str) -> Report:
@@ -98,11 +105,11 @@ class _Judge:
         }
 
     def _draws(self, mask: Slice, name: str, *, third: bool = False) -> Draws | None:
-        if not self._number:
+        if not self._drawn:
             return None
         self._progress(f"drawing sessions, {name}", 0, None)
         models = len(self._results.contenders)
-        return draws(self._rows(mask), self._of(third), models=models, number=self._number)
+        return draws(self._rows(mask), self._of(third), models=models, number=self._drawn)
 
     def _rows(self, mask: Slice) -> Iterator[Chunk]:
         return only(self._results.rows.chunks(), mask)
@@ -136,6 +143,10 @@ def _intervals(found: Draws | None, model: int) -> Report:
         "interval": {figure: [number(end) for end in found.interval(model, figure)] for figure in DRAWN},
         "less_first": {figure: [number(end) for end in found.difference(model, 0, figure)] for figure in DRAWN},
     }
+
+
+def _auc_of(entry: tuple[str, float | None]) -> tuple[float, str]:
+    return -(entry[1] or 0.0), entry[0]
 
 
 def _history(survey: Survey, results: Results) -> Report:

@@ -23,6 +23,7 @@ from stream_app.evaluation.counts import Counts
 from stream_app.evaluation.folding import Folded, Folder, SessionKey
 from stream_app.evaluation.history import History, Progress, event_time, ticks
 from stream_app.evaluation.inputs import inputs
+from stream_app.evaluation.leaks import Leak, column_aucs, later_events, single_columns
 from stream_app.evaluation.names import Names
 from stream_app.evaluation.question import Question
 from stream_app.evaluation.training_rows import TrainingRows
@@ -83,6 +84,8 @@ class Results:
     #: sessions that were open at the end: their last rows have no label
     open_at_end: int = 0
     training_share: float = 1.0
+    leaks: list[Leak] = field(default_factory=list)
+    column_aucs: dict[str, float] = field(default_factory=dict)
 
 
 class Panel:
@@ -119,6 +122,7 @@ class Pass:
     def __init__(self, question: Question, history: History, directory: Path) -> None:
         self._question = question
         self._panel = Panel(question)
+        self._directory = directory
         self._folder = Folder(question.rules, directory)
         self._history = history
         self._starts = question.boundaries(history.survey)
@@ -157,6 +161,8 @@ class Pass:
 
     def run(self, progress: Progress) -> Results:
         """Read everything once."""
+        rules = self._question.rules
+        self.results.leaks += later_events(self._history.events(), rules, self._directory / "leaks")
         done, total = 0, self._history.survey.events
         stream = ticks(
             self._history.events(),
@@ -183,6 +189,8 @@ class Pass:
         self.results.open_at_end = len(self._waiting)
         self.results.refused.update({c.name: c.refused for c in self._panel.online if c.refused})
         self.results.training_share = self._training.session_share
+        self.results.column_aucs = column_aucs(self._training.all())
+        self.results.leaks += single_columns(self.results.column_aucs)
         return self.results
 
     def close(self) -> None:
@@ -283,14 +291,13 @@ class Pass:
                 "name": names.place(key),
             }
         )
-        if self._question.batch:
-            self._training.add(
-                waiting.inputs, label=example.label, weight=example.weight, events=example.events, session=session
-            )
-            if judged >= 0:
-                self._unscored.append((len(results.rows) - 1, waiting.inputs, judged))
-                if len(self._unscored) >= _WAITING_MAX:
-                    self._score_batch()
+        self._training.add(
+            waiting.inputs, label=example.label, weight=example.weight, events=example.events, session=session
+        )
+        if self._question.batch and judged >= 0:
+            self._unscored.append((len(results.rows) - 1, waiting.inputs, judged))
+            if len(self._unscored) >= _WAITING_MAX:
+                self._score_batch()
         for column, contender in enumerate(self._panel.online):
             contender.learn(example, score=float(waiting.p[column]), cold=waiting.colds[column])
 

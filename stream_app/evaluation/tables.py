@@ -48,6 +48,18 @@ def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]
             ]
         ],
     )  # fmt: skip
+    yield (
+        "each learned row once: at most K of a session, so that long sessions do not outweigh the others",
+        ("model", "ROC AUC", "PR AUC", "log-loss", "skill", "ECE", "Brier", "F1", "F1 best", "base rate"),
+        [
+            [
+                name, decimal(figures["roc_auc"]), decimal(figures["pr_auc"]), decimal(figures["log_loss"]),
+                decimal(figures["skill"]), decimal(figures["ece"]), decimal(figures["brier"]),
+                decimal(figures["f1"], 3), decimal(figures["f1_best"], 3), share(figures["base_rate"]),
+            ]
+            for name, figures in report["models_by_sampled_row"].items()
+        ],
+    )  # fmt: skip
     names = list(report["models"])
     yield (
         "ROC AUC by part of the test",

@@ -93,7 +93,7 @@ def passed(
     work = Pass(asked, history, scratch)
     try:
         results = work.run(lambda *_: None)
-        report = make_report(asked, history.survey, results, number=draws, progress=lambda *_: None)
+        report = make_report(asked, history.survey, results, drawn=draws, progress=lambda *_: None)
         rows = next(results.rows.chunks(max(len(results.rows), 1)))
     finally:
         work.close()
