@@ -63,7 +63,10 @@ class PurchasePriors(base.Transformer):
 
 def _features(x: dict[str, Any]) -> tuple[float, ...]:
     try:
-        found: tuple[Any, ...] = _FEATURES_OF(x)
-    except KeyError:
-        found = tuple(x.get(name) for name in LEARNED_FEATURES)
-    return tuple(0.0 if value is None else value for value in found) if None in found else found
+        found: tuple[float, ...] = _FEATURES_OF(x)
+        # The quickest way to see that each is a number (a None has no sum).
+        sum(found)
+    except (KeyError, TypeError):
+        values = (x.get(name) for name in LEARNED_FEATURES)
+        return tuple(0.0 if value is None else value for value in values)
+    return found
