@@ -79,7 +79,7 @@ class Likelihood:
     def _pairs(self) -> NDArray[np.float64]:
         """Shape (_PAIR_POINTS, intents): the two gaps' densities convolved, by quadrature over how they share the time.
 
-        Gaps cut to the shortest or longest are left out: fewer than one in a hundred of any intent's.
+        Gaps cut to the shortest or longest are left out: fewer than two in a thousand of any intent's.
         """
         logit = np.linspace(-_SPLIT_LOGIT_MAX, _SPLIT_LOGIT_MAX, _SPLIT_POINTS)
         share = 1.0 / (1.0 + np.exp(-logit))

@@ -16,7 +16,7 @@ visitor's next visit, that visit is reckoned anew with the purchase in its place
 told, there was none.
 
 Exact, but for gaps cut to the shortest or longest inside a pair of them (`Likelihood.two_gaps`), which matters only
-beside unseen purchases: fewer than one gap in a hundred.
+beside unseen purchases: fewer than two gaps in a thousand.
 """
 
 from __future__ import annotations

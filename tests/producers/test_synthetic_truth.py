@@ -11,7 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from producers.synthetic.behaviour import INTENT_NAMES
 from producers.synthetic.calendar import Calendar, Requests
+from producers.synthetic.drawing import Drawing
+from producers.synthetic.likelihood import Likelihood
+from producers.synthetic.regime import SHIFT_STEPS, Regime, RegimeKey
 from producers.synthetic.shop import Shop
 from producers.synthetic.truth import ImpossibleError, Truth
 from producers.synthetic.witness import TruthRecord, witnessed
@@ -129,6 +133,24 @@ def test_an_event_that_no_visit_can_have_done_is_refused() -> None:
     truth.after(event)
     with pytest.raises(ImpossibleError, match="no visit of this shop shows that"):
         truth.after(msgspec.structs.replace(event, event_type="remove_from_cart", event_time=time_of(event) + 5_000))
+
+
+@pytest.mark.parametrize("shift", [0, SHIFT_STEPS])
+def test_the_pace_that_the_truth_reckons_with_is_the_one_drawn(shift: int) -> None:
+    # One gap, and two with something unseen between them: the share of draws between two times is the density's sum.
+    shop = Shop(seed=2, start_ms=START_MS)
+    drawing = Drawing(Regime(RegimeKey(shift)), shop.catalogue)
+    tables = Likelihood(Regime(RegimeKey(shift)), shop.catalogue)
+    normal = np.random.default_rng(3).normal(size=40_000).tolist()
+    bounds = [1_000, 4_000, 15_000, 60_000, 240_000, 900_000]
+    for intent in range(len(INTENT_NAMES)):
+        gaps = np.array([drawing.gap_ms(intent, each) for each in normal])
+        for drawn, density in ((gaps, tables.gap), (gaps[::2] + gaps[1::2], tables.two_gaps)):
+            for low, high in pairwise(bounds):
+                grid = np.exp(np.linspace(np.log(low), np.log(high), 200))
+                chances = np.array([density(int(time))[intent] for time in grid])
+                share = ((chances[1:] + chances[:-1]) / 2 * np.diff(grid)).sum()
+                assert ((drawn >= low) & (drawn < high)).mean() == pytest.approx(share, abs=0.015)
 
 
 def test_the_truth_needs_no_session_ids() -> None:
