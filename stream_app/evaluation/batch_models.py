@@ -172,7 +172,8 @@ def _fit(
         model.fit(rows["inputs"][chosen], label[chosen], **{f"{step}sample_weight": rows["weight"][chosen]})
 
     def predict(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        p: npt.NDArray[np.float64] = model.predict_proba(inputs)[:, 1].astype(np.float64)
+        # Rounded as served scores are; a forest's threads add up in another order each time.
+        p: npt.NDArray[np.float64] = np.round(model.predict_proba(inputs)[:, 1].astype(np.float64), 6)
         return np.clip(p, SCORE_MIN, 1.0 - SCORE_MIN)
 
     return predict

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Rows gathered before they are written.
-_GATHERED_MAX: Final = 4_096
+_GATHERED_MAX: Final = 1_024
 
 #: Rows of a chunk: with twenty models and 200 draws of the bootstrap about 100 MB of work.
 CHUNK_ROWS: Final = 32_768

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-#: States waiting to be written, about 1 kB each: one transaction for thousands costs little.
-_WAITING_MAX: Final = 20_000
+#: States waiting to be written, about 1 kB each: one transaction for many costs little.
+_WAITING_MAX: Final = 1_000
 
 
 class DiskStates:
