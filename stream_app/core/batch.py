@@ -137,6 +137,8 @@ class Batch:
             len(current.categories),
             len(current.brands),
             current.steps,
+            transition=step.transition,
+            transitions=outcomes.pairs(current.transitions),
         )
         keys = Keys(
             event.item_id if step.item >= 0 else None,
@@ -148,6 +150,8 @@ class Batch:
             list(current.items),
             list(current.categories),
             list(current.brands),
+            step.transition,
+            sample.transitions,
         )
         self.rows.append(
             Scored(event, event_time, current.session_id, current.events, late, sample, keys, visitor, watermark)

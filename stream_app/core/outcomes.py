@@ -13,10 +13,15 @@ smallest hash of the event: a uniform sample that any replay repeats.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import chain
+from typing import Final, NamedTuple
 
+from stream_app.core.pages import GROUP_CODE
 from stream_app.core.records import Keys, LabelSource, Touched
 from stream_app.core.state import Mark, Sample, Session
+
+#: The steps by which something comes into a cart, see `Keys.step`.
+_CART_STEPS: Final = 0b11 << 2 * GROUP_CODE["cart"]
 
 
 class Outcome(NamedTuple):
@@ -70,9 +75,11 @@ def resolve(
     last = chosen[-1]
     if until is None or session.last <= until:
         reached = [len(items), len(categories), len(brands), session.steps]
+        transitions = session.transitions
     else:
         reached = [last.items, last.categories, last.brands, last.steps]
-    touched = _touched(session, reached, items, categories, brands)
+        transitions = dict(zip(last.transitions[::2], last.transitions[1::2], strict=True))
+    touched = _touched(session, reached, transitions, items, categories, brands)
     outcomes = [
         Outcome(
             sample,
@@ -91,6 +98,7 @@ def resolve(
     session.population -= round(weight * len(chosen))
     session.samples = [s for s in session.samples if s.event_time > until] if until is not None else []
     session.touched = [*map(max, session.touched[:3], reached[:3]), session.touched[3] | reached[3]]
+    session.transitions_told = {**session.transitions_told, **transitions}
     return outcomes
 
 
@@ -119,16 +127,29 @@ def sample_keys(sample: Sample, session: Session, items: list[str], categories: 
         items[: sample.items],
         categories[: sample.categories],
         brands[: sample.brands],
+        sample.transition,
+        sample.transitions,
     )
 
 
+def pairs(transitions: dict[int, int]) -> list[int]:
+    """Transitions and their times as they are written: code, times, code, times, …"""
+    return list(chain.from_iterable(transitions.items()))
+
+
 def _touched(
-    session: Session, reached: list[int], items: list[str], categories: list[str], brands: list[str]
+    session: Session,
+    reached: list[int],
+    transitions: dict[int, int],
+    items: list[str],
+    categories: list[str],
+    brands: list[str],
 ) -> Touched | None:
     fresh_items = items[session.touched[0] : reached[0]]
     fresh_categories = categories[session.touched[1] : reached[1]]
     fresh_brands = brands[session.touched[2] : reached[2]]
     fresh_steps = reached[3] & ~session.touched[3]
+    told = session.transitions_told
     if not (fresh_items or fresh_categories or fresh_brands or fresh_steps):
         return None
     return Touched(
@@ -138,4 +159,6 @@ def _touched(
         [step for step in range(fresh_steps.bit_length()) if fresh_steps >> step & 1],
         session.source,
         session.country,
+        bool(reached[3] & _CART_STEPS),
+        pairs({code: times - told.get(code, 0) for code, times in transitions.items() if times > told.get(code, 0)}),
     )

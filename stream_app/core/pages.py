@@ -46,6 +46,12 @@ _GROUP_OF_TYPE: Final = {
     "share": "interest",
 }
 
+#: What a transition comes from when it is an episode's first step.
+ENTRY: Final = len(GROUPS)
+
+#: Transitions between two kinds of step, or from `ENTRY` to one.
+TRANSITION_CODES: Final = (len(GROUPS) + 1) * len(GROUPS)
+
 #: Event type → code of its kind.
 GROUP_OF_TYPE: Final = {name: GROUP_CODE[_GROUP_OF_TYPE[name]] for name in EVENT_TYPES}
 
@@ -69,6 +75,11 @@ def step_group(event_type: str, page_url: str | None) -> int:
     if event_type == "page_view" and page_url:
         return page_group(page_url)
     return GROUP_OF_TYPE[event_type]
+
+
+def transition_code(before: int, group: int) -> int:
+    """The code of the transition from one kind of step (or `ENTRY`) to another."""
+    return before * len(GROUPS) + group
 
 
 def page_group(url: str) -> int:

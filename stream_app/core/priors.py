@@ -3,6 +3,11 @@
 For each key a decayed count of sessions that touched it and of those that bought. Its prior is the smoothed rate on the
 logit scale, as a difference to the running base rate: logit((a + m·r) / (s + m)) − logit(b), where r is what is known
 without the key (an item's category, else the base rate b). 0 therefore means "nothing known", whatever the shop sells.
+Items, categories and brands have the same of carts besides: they are filled three times as often as they are bought, so
+that a key's is known sooner (on the REES46 electronics file worth .006 of ROC AUC).
+
+Transitions between kinds of step are a Markov chain for those who bought and one for those who did not: of each
+transition the logarithm of the ratio of its probabilities, add-one smoothed; of an episode their sum and mean.
 
 Counts decay with a half-life of 14 days of event time. They are kept in *forward-decayed* form (Cormode et al. 2009):
 a session at time t adds 2^((t − landmark) / half-life), and readers multiply by one common factor. No entry has to be
@@ -15,10 +20,15 @@ it: an example never sees its own label.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
+import numpy as np
+
+from stream_app.core.pages import GROUPS, TRANSITION_CODES
 from stream_app.core.records import Keys, Touched
+from stream_app.core.state import TRANSITION_TIMES_MAX
 
 #: m: a key needs about this many sessions to speak for itself. DESIGN §7 measured 30.
 SMOOTHING_SESSIONS: Final = 30.0
@@ -42,6 +52,12 @@ BASE_SESSIONS: Final = 100.0
 
 KINDS: Final = ("item", "category", "brand", "step", "source", "country")
 
+#: Kept like the others, though not as rates: bought and all times that a transition was made.
+TRANSITION: Final = "transition"
+
+#: Of a shop's carted episodes about a quarter buys (DESIGN §7): what is assumed until the shop's own rate is known.
+_CARTS_PER_PURCHASE: Final = 3.0
+
 #: What the table adds to a model's input, in order.
 PRIOR_NAMES: Final = (
     *(f"prior_{kind}" for kind in KINDS),
@@ -50,10 +66,26 @@ PRIOR_NAMES: Final = (
     "prior_category_mean",
     "prior_category_max",
     "item_popularity",
+    "cart_item",
+    "cart_category",
+    "cart_brand",
+    "cart_item_mean",
+    "cart_item_max",
+    "cart_category_mean",
+    "cart_category_max",
+    "markov_step",
+    "markov_sum",
+    "markov_mean",
 )
 
 #: (kind, key)
 EntryKey = tuple[str, str]
+
+#: Of purchase and of cart, as differences of logits to the base rates.
+Prior = tuple[float, float]
+_UNKNOWN: Final[Prior] = (0.0, 0.0)
+
+Prior3 = tuple[float, float, float]
 
 
 _K = TypeVar("_K")
@@ -67,13 +99,14 @@ class PriorTable:
         #: event time of the first outcome; −1 before it
         self.landmark = -1
         self.newest = -1
-        #: [buying sessions, sessions] in forward-decayed form
-        self.base = [0.0, 0.0]
-        self._entries: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
+        #: [buying sessions, sessions, those with something in the cart] in forward-decayed form
+        self.base = [0.0, 0.0, 0.0]
+        self._entries: dict[str, dict[str, list[float]]] = {kind: {} for kind in (*KINDS, TRANSITION)}
         self._changed: set[EntryKey] = set()
-        #: (kind, key, category) → prior, until something is learned
-        self._memo: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
-        self._memo_in_category: dict[tuple[str, str], float] = {}
+        #: key → its priors of purchase and of cart, until something is learned; the second by (item, category)
+        self._memo: dict[str, dict[str, Prior]] = {kind: {} for kind in KINDS}
+        self._memo_in_category: dict[tuple[str, str], Prior] = {}
+        self._ratios: list[float] = []
 
     @property
     def base_rate(self) -> float:
@@ -82,6 +115,13 @@ class PriorTable:
         return (self.base[0] * factor + BASE_SESSIONS * self.initial_base_rate) / (
             self.base[1] * factor + BASE_SESSIONS
         )
+
+    @property
+    def cart_rate(self) -> float:
+        """Share of episodes with something in the cart, or a checkout."""
+        factor = self._factor()
+        assumed = min(0.5, _CARTS_PER_PURCHASE * self.initial_base_rate)
+        return (self.base[2] * factor + BASE_SESSIONS * assumed) / (self.base[1] * factor + BASE_SESSIONS)
 
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._entries.values())
@@ -93,9 +133,17 @@ class PriorTable:
         self.newest = max(self.newest, time)
         # Exponents stay small: 2^(time span / 14 days) overflows after 39 years.
         weight = 2.0 ** ((time - self.landmark) / HALF_LIFE_MS)
-        bought = weight * label
+        bought, carted = weight * label, weight * (label or touched.carted)
         self.base[0] += bought
         self.base[1] += weight
+        self.base[2] += carted
+        for code, times in zip(touched.transitions[::2], touched.transitions[1::2], strict=False):
+            if not (0 <= code < TRANSITION_CODES and 0 < times <= TRANSITION_TIMES_MAX):
+                continue  # nothing that we wrote
+            entry = self._entries[TRANSITION].setdefault(str(code), [0.0, 0.0, 0.0])
+            entry[0] += times * bought
+            entry[1] += times * weight
+            self._changed.add((TRANSITION, str(code)))
         for kind, keys in _touched_keys(touched):
             entries = self._entries[kind]
             for key in keys:
@@ -103,31 +151,44 @@ class PriorTable:
                 if entry is None:
                     if len(entries) >= ENTRIES_MAX:
                         self._evict(kind)
-                    entry = entries[key] = [0.0, 0.0]
+                    entry = entries[key] = [0.0, 0.0, 0.0]
                 entry[0] += bought
                 entry[1] += weight
+                entry[2] += carted
                 self._changed.add((kind, key))
         self._forget()
 
     def values(self, keys: Keys) -> list[float]:
         """The numbers of `PRIOR_NAMES` for a scored event."""
-        rate, entry = self._rate_logit, None
+        prior, entry = self._prior, None
         if keys.item is not None:
             entry = self._entries["item"].get(keys.item)
-        items = [rate("item", item) for item in keys.items]
-        categories = [rate("category", key) for key in keys.categories]
+        item = self._item_prior(keys.item, keys.category) if keys.item is not None else _UNKNOWN
+        category = prior("category", keys.category) if keys.category is not None else _UNKNOWN
+        brand = prior("brand", keys.brand) if keys.brand is not None else _UNKNOWN
+        # Of all of an episode's keys: purchases, then carts.
+        items, carted_items = zip(*[prior("item", key) for key in keys.items] or [_UNKNOWN], strict=True)
+        categories, carted = zip(*[prior("category", key) for key in keys.categories] or [_UNKNOWN], strict=True)
         return [
-            self._item_logit(keys.item, keys.category) if keys.item is not None else 0.0,
-            rate("category", keys.category) if keys.category is not None else 0.0,
-            rate("brand", keys.brand) if keys.brand is not None else 0.0,
-            rate("step", str(keys.step)),
-            rate("source", keys.source) if keys.source is not None else 0.0,
-            rate("country", keys.country) if keys.country is not None else 0.0,
-            math.fsum(items) / len(items) if items else 0.0,
-            max(items) if items else 0.0,
-            math.fsum(categories) / len(categories) if categories else 0.0,
-            max(categories) if categories else 0.0,
+            item[0],
+            category[0],
+            brand[0],
+            prior("step", str(keys.step))[0],
+            prior("source", keys.source)[0] if keys.source is not None else 0.0,
+            prior("country", keys.country)[0] if keys.country is not None else 0.0,
+            math.fsum(items) / len(items),
+            max(items),
+            math.fsum(categories) / len(categories),
+            max(categories),
             math.log1p(entry[1] * self._factor()) if entry is not None else 0.0,
+            item[1],
+            category[1],
+            brand[1],
+            math.fsum(carted_items) / len(carted_items),
+            max(carted_items),
+            math.fsum(carted) / len(carted),
+            max(carted),
+            *self._markov(keys.transition, keys.transitions),
         ]
 
     def take_changes(self) -> dict[EntryKey, list[float] | None]:
@@ -155,31 +216,53 @@ class PriorTable:
     def _factor(self) -> float:
         return math.exp2((self.landmark - self.newest) / HALF_LIFE_MS)
 
-    def _rate_logit(self, kind: str, key: str) -> float:
-        """The key's prior, falling back to the base rate."""
+    def _prior(self, kind: str, key: str) -> Prior:
+        """The key's prior, falling back to the base rates."""
         memo = self._memo[kind]
         value = memo.get(key)
         if value is None:
-            value = self._logit(_smoothed(self._entries[kind].get(key), self._factor(), self.base_rate))
+            rates = self.base_rate, self.cart_rate
+            value = self._logits(_smoothed(self._entries[kind].get(key), self._factor(), rates))
             self._remember(memo, key, value)
         return value
 
-    def _item_logit(self, item: str, category: str | None) -> float:
+    def _item_prior(self, item: str, category: str | None) -> Prior:
         """The item's prior, falling back to its category's."""
         if category is None:
-            return self._rate_logit("item", item)
+            return self._prior("item", item)
         memo = self._memo_in_category
         value = memo.get((item, category))
         if value is None:
             factor = self._factor()
-            rate = _smoothed(self._entries["category"].get(category), factor, self.base_rate)
-            value = self._logit(_smoothed(self._entries["item"].get(item), factor, rate))
+            rates = _smoothed(self._entries["category"].get(category), factor, (self.base_rate, self.cart_rate))
+            value = self._logits(_smoothed(self._entries["item"].get(item), factor, rates))
             self._remember(memo, (item, category), value)
         return value
 
-    def _logit(self, rate: float) -> float:
-        base = self.base_rate
-        return math.log(rate / (1.0 - rate)) - math.log(base / (1.0 - base))
+    def _logits(self, rates: Prior) -> Prior:
+        return _logit(rates[0]) - _logit(self.base_rate), _logit(rates[1]) - _logit(self.cart_rate)
+
+    def _markov(self, transition: int, transitions: list[int]) -> Prior3:
+        """Log-likelihood ratio, buyers against others, of the step at hand, of all the episode's, and of their mean."""
+        if not transitions:
+            return 0.0, 0.0, 0.0
+        ratios = self._ratios = self._ratios or self._computed_ratios()
+        codes, times = transitions[::2], transitions[1::2]
+        # A code that another version has written tells nothing here.
+        known = [ratios[code] if 0 <= code < TRANSITION_CODES else 0.0 for code in codes]
+        total = math.fsum(map(operator.mul, known, times))
+        return ratios[transition] if 0 <= transition < TRANSITION_CODES else 0.0, total, total / sum(times)
+
+    def _computed_ratios(self) -> list[float]:
+        """By transition code: ln P(to | from, bought) − ln P(to | from, did not), each count with one added."""
+        counts = np.zeros((2, TRANSITION_CODES))
+        factor = self._factor()
+        for code, (bought, times, _) in self._entries[TRANSITION].items():
+            counts[:, int(code)] = bought * factor, max(0.0, times - bought) * factor
+        counts = counts.reshape(2, -1, len(GROUPS)) + 1.0
+        logs = np.log(counts) - np.log(counts.sum(axis=2, keepdims=True))
+        ratios: list[float] = (logs[0] - logs[1]).ravel().tolist()
+        return ratios
 
     @staticmethod
     def _remember(memo: dict[_K, float], key: _K, value: float) -> None:
@@ -192,6 +275,7 @@ class PriorTable:
         for memo in self._memo.values():
             memo.clear()
         self._memo_in_category.clear()
+        self._ratios = []
 
     def _evict(self, kind: str) -> None:
         entries = self._entries[kind]
@@ -201,10 +285,18 @@ class PriorTable:
             self._changed.add((kind, key))
 
 
-def _smoothed(entry: list[float] | None, factor: float, rate: float) -> float:
+def _smoothed(entry: list[float] | None, factor: float, rates: Prior) -> Prior:
     if entry is None:
-        return rate
-    return (entry[0] * factor + SMOOTHING_SESSIONS * rate) / (entry[1] * factor + SMOOTHING_SESSIONS)
+        return rates
+    sessions = entry[1] * factor + SMOOTHING_SESSIONS
+    return (
+        (entry[0] * factor + SMOOTHING_SESSIONS * rates[0]) / sessions,
+        (entry[2] * factor + SMOOTHING_SESSIONS * rates[1]) / sessions,
+    )
+
+
+def _logit(rate: float) -> float:
+    return math.log(rate / (1.0 - rate))
 
 
 def _touched_keys(touched: Touched) -> Iterator[tuple[str, Iterable[str]]]:

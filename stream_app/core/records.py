@@ -19,6 +19,8 @@ class Keys(msgspec.Struct, gc=False, omit_defaults=True):
 
     `step` is twice the code of the kind of step (`pages.GROUPS`), plus one when it is on the same item as before.
     `items`, `categories`, `brands` are the distinct ones of the episode so far, in order of appearance, at most 64.
+    `transition` is the code (`pages.transition_code`) of the step from the event before to this one; `transitions` are
+    the episode's so far, as code, times, code, times, … with at most 8 times each.
     """
 
     item: str | None = None
@@ -30,10 +32,15 @@ class Keys(msgspec.Struct, gc=False, omit_defaults=True):
     items: list[str] = []
     categories: list[str] = []
     brands: list[str] = []
+    transition: int = -1
+    transitions: list[int] = []
 
 
 class Touched(msgspec.Struct, gc=False, omit_defaults=True):
-    """The names an episode touched, told once, with its last example: each counts one session for the priors."""
+    """The names an episode touched, told once, with its last example: each counts one session for the priors.
+
+    `carted` says whether something was put into the cart; `transitions` are as in `Keys`.
+    """
 
     items: list[str] = []
     categories: list[str] = []
@@ -41,6 +48,8 @@ class Touched(msgspec.Struct, gc=False, omit_defaults=True):
     steps: list[int] = []
     source: str | None = None
     country: str | None = None
+    carted: bool = False
+    transitions: list[int] = []
 
 
 class FeatureRecord(msgspec.Struct, gc=False):

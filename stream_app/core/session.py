@@ -19,12 +19,13 @@ import math
 from typing import Final, NamedTuple
 
 from stream_app.core.events import Event
-from stream_app.core.pages import GROUP_CODE, GROUPS
+from stream_app.core.pages import ENTRY, GROUP_CODE, GROUPS, transition_code
 from stream_app.core.state import (
     ORDERS_MAX,
     PARTS_MAX,
     TRACKED_CHARS_MAX,
     TRACKED_KEYS_MAX,
+    TRANSITION_TIMES_MAX,
     History,
     Session,
     Visitor,
@@ -51,13 +52,14 @@ _GROUP_COUNT: Final = len(GROUPS)
 
 
 class Step(NamedTuple):
-    """What the fold says of one event: the raw numbers (order of `features.RAW`) and the positions of its keys."""
+    """What the fold says of one event: the raw numbers (order of `features.RAW`), its keys' positions, its step."""
 
     raw: tuple[float, ...]
     item: int
     category: int
     brand: int
     step: int
+    transition: int
 
 
 def find_open(visitor: Visitor, event: Event, event_time: int, *, gap_ms: int) -> Session | None:
@@ -141,6 +143,7 @@ def start_episode(session: Session, event_time: int) -> None:
     session.price_count = 0
     session.steps = 0
     session.touched = [0, 0, 0, 0]
+    session.transitions, session.transitions_told = {}, {}
     session.samples = []
     session.population = 0
 
@@ -181,8 +184,12 @@ def fold(session: Session, event: Event, event_time: int, group: int, history: H
     item = category = brand = -1
     item_seen = same_item = same_category = False
     item_dwell = 0
+    transition = -1
     price = event.price or 0.0
     if group != _PURCHASE:
+        before = session.group_last if session.episode_events else ENTRY
+        transition = transition_code(before, group)
+        session.transitions[transition] = min(TRANSITION_TIMES_MAX, session.transitions.get(transition, 0) + 1)
         session.episode_events += 1
         session.group_counts[group] += 1
         if group != _REFUND:
@@ -214,6 +221,7 @@ def fold(session: Session, event: Event, event_time: int, group: int, history: H
         category,
         brand,
         step,
+        transition,
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from stream_app.core.priors import EntryKey
 
 #: Layout of the head and the entries; a reader refuses any other.
-SNAPSHOT_SCHEMA: Final = 1
+SNAPSHOT_SCHEMA: Final = 2
 
 #: Kafka header of the signature.
 SIGNATURE_HEADER: Final = "signature"
@@ -51,7 +51,7 @@ class Head(msgspec.Struct):
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
-    """One prior entry: [buying sessions, sessions] in forward-decayed form, None when dropped."""
+    """One prior entry: [buying sessions, sessions, carted ones] in forward-decayed form, None when dropped."""
 
     version: int
     counts: list[float] | None

@@ -36,6 +36,9 @@ MARKS_MAX: Final = 8
 #: Checkouts that a session's purchase events made (see `session.order_of`): an order told again by a label counts once.
 ORDERS_MAX: Final = 8
 
+#: Times that a transition counts in one episode: a crawler that turns ten thousand pages tells of one habit, not more.
+TRANSITION_TIMES_MAX: Final = 8
+
 #: Session ids of finished sessions remembered with their part number, so that an id that returns is told apart.
 #: Twice as many as can be open at once.
 PARTS_MAX: Final = 8
@@ -93,6 +96,9 @@ class Sample(msgspec.Struct, array_like=True, gc=False):
     score: float = -1.0
     model_version: int = -1
     cold: bool = False
+    #: the transition that the event made, −1 for none, and those of its episode by then: code, times, code, times, …
+    transition: int = -1
+    transitions: list[int] = []
 
 
 class Session(msgspec.Struct, array_like=True):
@@ -144,6 +150,9 @@ class Session(msgspec.Struct, array_like=True):
     #: the reservoir: at most K of the `population` scored events since the last resolved checkout
     samples: list[Sample] = []
     population: int = 0
+    #: transition (`pages.transition_code`) → times, at most TRANSITION_TIMES_MAX; and those accounted for, as `touched`
+    transitions: dict[int, int] = {}
+    transitions_told: dict[int, int] = {}
 
 
 class History(msgspec.Struct, array_like=True, gc=False):

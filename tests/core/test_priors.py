@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stream_app.core import priors
+from stream_app.core.pages import ENTRY, GROUP_CODE, transition_code
 from stream_app.core.priors import BASE_SESSIONS, HALF_LIFE_MS, PRIOR_NAMES, SMOOTHING_SESSIONS, PriorTable
 from stream_app.core.records import Keys, Touched
 from tests.core.streams import T0
@@ -69,22 +70,65 @@ def test_an_unknown_item_speaks_through_its_category() -> None:
 
 
 @pytest.mark.parametrize(
-    ("touched", "keys", "name"),
+    ("touched", "keys", "names"),
     [
-        (Touched(brands=["b"]), Keys(brand="b"), "prior_brand"),
-        (Touched(steps=[6]), Keys(step=6), "prior_step"),
-        (Touched(source="ads"), Keys(source="ads"), "prior_source"),
-        (Touched(country="DE"), Keys(country="DE"), "prior_country"),
+        (Touched(brands=["b"]), Keys(brand="b"), {"prior_brand", "cart_brand"}),
+        (Touched(steps=[6]), Keys(step=6), {"prior_step"}),
+        (Touched(source="ads"), Keys(source="ads"), {"prior_source"}),
+        (Touched(country="DE"), Keys(country="DE"), {"prior_country"}),
     ],
 )
-def test_each_kind_of_key_has_a_prior_of_its_own(touched: Touched, keys: Keys, name: str) -> None:
+def test_each_kind_of_key_has_a_prior_of_its_own(touched: Touched, keys: Keys, names: set[str]) -> None:
     table = PriorTable(BASE)
     for _ in range(20):
         table.learn(touched, 1, T0)
         table.learn(Touched(), 0, T0)
     found = read(table, keys)
-    assert found[name] > 0
-    assert all(value == 0 for other, value in found.items() if other != name)
+    assert all(found[name] > 0 for name in names)
+    assert all(value == 0 for other, value in found.items() if other not in names)
+
+
+def test_a_cart_prior_worked_out_by_hand() -> None:
+    # 6 of 10 sessions with i1 were carted, 2 of them bought without a word of a cart: 8 of 10. Base: 3 × 3 % assumed.
+    table = PriorTable(BASE)
+    for n in range(10):
+        table.learn(Touched(items=["i1"], carted=n < 6), int(n >= 8), T0)
+    base = (8 + 100 * 0.09) / 110
+    assert table.cart_rate == pytest.approx(base)
+    found = read(table, Keys(item="i1", items=["i1", "new"]))
+    expected = logit((8 + 30 * base) / 40) - logit(base)
+    assert found["cart_item"] == found["cart_item_max"] == pytest.approx(expected)
+    assert found["cart_item_mean"] == pytest.approx(expected / 2)
+    # An item in a category that is known falls back to that, also for carts.
+    table.learn(Touched(items=["i2"], categories=["c"], carted=True), 0, T0)
+    assert read(table, Keys(item="unseen", category="c"))["cart_item"] > 0
+
+
+def test_transitions_are_told_by_how_much_likelier_buyers_make_them() -> None:
+    # From "item" on, buyers went on to "cart" 8 times of 8, others to "item" 6 of 6; add one to each of 11 kinds.
+    item, cart = GROUP_CODE["item"], GROUP_CODE["cart"]
+    to_cart, to_item = transition_code(item, cart), transition_code(item, item)
+    table = PriorTable(BASE)
+    for _ in range(4):
+        table.learn(Touched(transitions=[to_cart, 2]), 1, T0)
+    table.learn(Touched(transitions=[to_item, 6]), 0, T0)
+    likelier = math.log((9 / 19) / (1 / 17))
+    less_likely = math.log((1 / 19) / (7 / 17))
+    found = read(table, Keys(transition=to_cart, transitions=[to_item, 3, to_cart, 1]))
+    assert found["markov_step"] == pytest.approx(likelier)
+    assert found["markov_sum"] == pytest.approx(likelier + 3 * less_likely)
+    assert found["markov_mean"] == pytest.approx((likelier + 3 * less_likely) / 4)
+    entered = transition_code(ENTRY, item)
+    assert read(table, Keys(transition=entered, transitions=[entered, 1]))["markov_step"] == 0.0
+    copied = copy_of(table)
+    assert copied.values(Keys(transition=to_cart, transitions=[to_cart, 1]))[-3] == pytest.approx(likelier)
+
+
+def test_transitions_that_nobody_makes_are_neither_learned_nor_read() -> None:
+    table = PriorTable(BASE)
+    table.learn(Touched(transitions=[-1, 1, 10**9, 1, 0, 10**9, 5]), 1, T0)
+    assert len(table) == 0
+    assert table.values(Keys(transition=10**9, transitions=[10**9, 1]))[-3:] == [0.0, 0.0, 0.0]
 
 
 def test_a_category_named_like_a_kind_of_key_is_only_a_category() -> None:
@@ -156,7 +200,7 @@ def test_the_rarest_entries_of_a_full_kind_go_first(monkeypatch: pytest.MonkeyPa
     # A tenth goes: i0, seen once. The category is of another kind.
     changes = table.take_changes()
     assert changes["item", "i0"] is None
-    assert changes["item", "new"] == [1.0, 1.0]
+    assert changes["item", "new"] == [1.0, 1.0, 1.0]
     assert len(table) == 11
     assert read(table, Keys(items=["i0"]))["prior_item_mean"] == 0.0
 
@@ -189,8 +233,8 @@ def test_changes_handed_out_do_not_change_with_the_table() -> None:
     table = table_with_a_seller()
     changes = table.take_changes()
     table.learn(Touched(items=["i1"]), 1, T0)
-    assert changes["item", "i1"] == [4.0, 10.0]
-    assert table.take_changes() == {("item", "i1"): [5.0, 11.0]}
+    assert changes["item", "i1"] == [4.0, 10.0, 4.0]
+    assert table.take_changes() == {("item", "i1"): [5.0, 11.0, 5.0]}
 
 
 def test_reading_without_learning_keeps_memory_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,14 +143,30 @@ def test_only_the_last_example_of_an_episode_tells_what_it_touched() -> None:
     )
     first, last = partition.examples
     assert first["touched"] is None
-    # Steps: viewing an item (code 3), on another item than before: 2 × 3 = 6.
+    # Steps: viewing an item (code 3), on another item than before: 2 × 3 = 6. Transitions: in (11) to an item, 11 × 11 + 3,
+    # and from an item to an item, 3 × 11 + 3.
     assert last["touched"] == {
-        "items": ["i1", "i2"], "categories": ["c1"], "brands": ["b1"], "steps": [6], "source": "ads", "country": "DE"
+        "items": ["i1", "i2"], "categories": ["c1"], "brands": ["b1"], "steps": [6], "source": "ads", "country": "DE",
+        "transitions": [124, 1, 36, 1],
     }  # fmt: skip
     assert last["keys"] == {
         "item": "i2", "category": "c1", "source": "ads", "country": "DE", "step": 6, "items": ["i1", "i2"],
-        "categories": ["c1"], "brands": ["b1"],
+        "categories": ["c1"], "brands": ["b1"], "transition": 36, "transitions": [124, 1, 36, 1],
     }  # fmt: skip
+
+
+def test_the_names_of_an_episode_say_whether_something_was_carted_and_how_often_each_transition_was_made() -> None:
+    partition = Partition()
+    views = [event(n, "a", "view_item", n / 10, item_id="i1") for n in range(12)]
+    partition.step([*views, event(12, "a", "add_to_cart", 2, item_id="i1"), event(13, "a", "purchase", 3)])
+    touched = partition.examples[-1]["touched"]
+    assert touched["carted"] is True
+    # In to an item; from an item to an item eleven times, of which eight count; from an item to the cart (5).
+    assert touched["transitions"] == [124, 1, 36, 8, 38, 1]
+    # What comes after the checkout is an episode of its own.
+    partition.step([event(14, "a", "view_item", 4, item_id="i1")])
+    assert partition.features[-1]["keys"]["transitions"] == [124, 1]
+    assert "transitions" not in partition.features[-2]["keys"]
 
 
 def test_a_long_episode_gives_as_many_examples_as_the_reservoir_and_their_weights_sum_to_all() -> None:
@@ -361,8 +377,9 @@ def test_what_was_touched_after_a_labels_time_is_not_told_with_it() -> None:
     partition.step(labels=[label(0, "a", 1, "o1")])
     partition.step([event(2, "a", "page_view", 60)])
     bought, left = [example["touched"] for example in partition.examples]
-    assert bought == {"items": ["i1"], "categories": ["c1"], "steps": [6]}
-    assert left == {"items": ["i2"], "brands": ["b2"], "steps": [2]}
+    assert bought == {"items": ["i1"], "categories": ["c1"], "steps": [6], "transitions": [124, 1]}
+    # From an item (3) to a search (1): 3 × 11 + 1.
+    assert left == {"items": ["i2"], "brands": ["b2"], "steps": [2], "transitions": [34, 1]}
 
 
 def test_a_brand_first_seen_after_a_label_is_told_with_the_next_outcome() -> None:
@@ -373,7 +390,7 @@ def test_a_brand_first_seen_after_a_label_is_told_with_the_next_outcome() -> Non
     partition.step(labels=[label(0, "a", 1, "o1")])
     partition.step([event(2, "a", "view_item", 2, item_id="i1", brand="b"), event(3, "a", "page_view", 60)])
     assert partition.examples[-1]["event_id"] == "e2"
-    assert partition.examples[-1]["touched"] == {"brands": ["b"]}
+    assert partition.examples[-1]["touched"] == {"brands": ["b"], "transitions": [36, 1]}
 
 
 @pytest.mark.parametrize("order_id", ["o1", None])

@@ -259,6 +259,8 @@ class PartitionFold:
             categories=len(current.categories),
             brands=len(current.brands),
             steps=current.steps,
+            transition=step.transition,
+            transitions=outcomes.pairs(current.transitions),
         )
         keys = outcomes.sample_keys(
             sample, current, list(current.items), list(current.categories), list(current.brands)
