@@ -10,9 +10,9 @@ model learns from each batch before the next. For stretches of the stream it pri
   average, whatever the visits then did. It has no luck in it, so a few thousand events are enough to see a per cent.
 
 With --change-at the behaviour changes after N events; a copy of the model that stops learning there shows what the
-change costs, and the examples learned until the excess is back are counted. With --blind the truth itself is made blind
-to one kind of information at a time, which shows what each is worth. Constants are not scored: the burn-in, while the
-model is cold, is left out.
+change costs, and the examples learned until half of the jump, and all of it, is made up for are counted. With --blind
+the truth itself is made blind to one kind of information at a time, which shows what each is worth. Constants are not
+scored: the burn-in, while the model is cold, is left out.
 """
 
 from __future__ import annotations
@@ -343,23 +343,22 @@ def recovery(rows: Measured) -> dict[str, float]:
     change = int(np.flatnonzero(~np.isnan(rows.frozen))[0])
     before, after = rows.part(max(0, change - 4 * STEP), change), rows.part(change)
     usual = figures(before)["excess_expected"]
+    parts = [after.part(place, place + STEP) for place in range(0, len(after.truth) - STEP + 1, STEP)]
+    excess = [loss(part.score, part.truth) / loss(part.truth, part.truth) - 1 for part in parts]
+    worst = int(np.argmax(excess))
     found = {
         "excess_before": usual,
+        "excess_worst": excess[worst],
         "log_loss_frozen_after": loss(after.frozen, after.bought),
         "log_loss_after": loss(after.score, after.bought),
         "log_loss_truth_after": loss(after.truth, after.bought),
-        "worst_excess": -1.0,
-        "examples_until_recovered": float("nan"),
-        "events_until_recovered": float("nan"),
     }
-    for place in range(0, len(after.truth) - STEP + 1, STEP):
-        part = after.part(place, place + STEP)
-        excess = loss(part.score, part.truth) / loss(part.truth, part.truth) - 1
-        found["worst_excess"] = max(found["worst_excess"], excess)
-        if place and excess <= usual + RECOVERED_WITHIN:
-            found["examples_until_recovered"] = float(part.learned[-1] - after.learned[0])
-            found["events_until_recovered"] = float(place + STEP)
-            break
+    for name, bound in (("half", (usual + excess[worst]) / 2), ("all", usual + RECOVERED_WITHIN)):
+        back = next((n for n in range(worst, len(parts)) if excess[n] <= bound), None)
+        found[f"events_until_{name}_recovered"] = float("nan") if back is None else float((back + 1) * STEP)
+        found[f"examples_until_{name}_recovered"] = (
+            float("nan") if back is None else float(parts[back].learned[-1] - after.learned[0])
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import MessageBatch
 
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.stable_offsets import StableAdminClient
@@ -268,11 +269,15 @@ async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
 def is_told_elsewhere(context: dict[str, Any]) -> bool:
     """Whether what an event loop complains of is a failure of the Kafka client that we have told ourselves.
 
-    When a producer fails, aiokafka leaves its exception in futures of its own that nobody can ask any more; asyncio
-    would tell each as an error, where nothing is lost.
+    When a producer fails, aiokafka leaves its exception in futures of its own that nobody can ask any more, and
+    stumbles over batches that it has given up (a KeyError of such a batch ends the task that wanted to send it again).
+    asyncio would tell each as an error, where nothing is lost: who waits for the batch is told, or says that the wait
+    was in vain.
     """
-    message = str(context.get("message"))
-    return isinstance(context.get("exception"), KafkaError) and (
+    message, error = str(context.get("message")), context.get("exception")
+    if isinstance(error, KeyError):
+        return message == "Task exception was never retrieved" and isinstance(error.args[0], MessageBatch)
+    return isinstance(error, KafkaError) and (
         message == "Future exception was never retrieved" or message.startswith("Exception in callback")
     )
 

@@ -140,9 +140,9 @@ class PriorTable:
         for code, times in zip(touched.transitions[::2], touched.transitions[1::2], strict=False):
             if not (0 <= code < TRANSITION_CODES and 0 < times <= TRANSITION_TIMES_MAX):
                 continue  # nothing that we wrote
-            entry = self._entries[TRANSITION].setdefault(str(code), [0.0, 0.0, 0.0])
-            entry[0] += times * bought
-            entry[1] += times * weight
+            made = self._entries[TRANSITION].setdefault(str(code), [0.0, 0.0, 0.0])
+            made[0] += times * bought
+            made[1] += times * weight
             self._changed.add((TRANSITION, str(code)))
         for kind, keys in _touched_keys(touched):
             entries = self._entries[kind]
@@ -265,7 +265,7 @@ class PriorTable:
         return ratios
 
     @staticmethod
-    def _remember(memo: dict[_K, float], key: _K, value: float) -> None:
+    def _remember(memo: dict[_K, Prior], key: _K, value: Prior) -> None:
         if len(memo) >= MEMO_MAX:
             memo.clear()
         memo[key] = value

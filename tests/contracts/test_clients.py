@@ -6,11 +6,13 @@ import asyncio
 import inspect
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.structs import OffsetAndMetadata
 
 from stream_app.backends import clients
@@ -51,6 +53,10 @@ def test_only_what_the_client_left_behind_is_no_news() -> None:
     assert not clients.is_told_elsewhere({**left, "exception": ValueError("ours")})
     assert not clients.is_told_elsewhere({**left, "message": "Task exception was never retrieved"})
     assert not clients.is_told_elsewhere({"message": "anything"})
+    batch = mock.Mock(spec=MessageBatch)
+    given_up = {"message": "Task exception was never retrieved", "exception": KeyError(batch)}
+    assert clients.is_told_elsewhere(given_up)
+    assert not clients.is_told_elsewhere({**given_up, "exception": KeyError("ours")})
 
 
 class _SlowMember:

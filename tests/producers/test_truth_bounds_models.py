@@ -53,9 +53,11 @@ def test_recovery_counts_the_examples_from_the_change_to_the_usual_excess() -> N
     rows = Measured(truth, score, frozen, bought, np.ones(50_000), np.arange(50_000) * 2.0)
     found = recovery(rows)
     assert found["excess_before"] == pytest.approx(0.0, abs=1e-9)
-    assert found["worst_excess"] > 0.2
-    assert found["events_until_recovered"] == 15_000
-    assert found["examples_until_recovered"] == pytest.approx(30_000, abs=2)
+    assert found["excess_worst"] > 0.2
+    assert found["events_until_all_recovered"] == 15_000
+    assert (
+        found["examples_until_all_recovered"] == found["examples_until_half_recovered"] == pytest.approx(30_000, abs=2)
+    )
     assert found["log_loss_frozen_after"] > found["log_loss_after"] > found["log_loss_truth_after"]
 
 
@@ -65,4 +67,4 @@ def test_a_model_that_stops_learning_at_a_change_falls_behind_the_one_that_goes_
     bench = Bench(shop, Truth(shop.catalogue, shop.calendar), model=Settings().model, settings=Settings())
     found = recovery(bench.run(3 * change, freeze_at=change))
     assert found["log_loss_frozen_after"] > 1.03 * found["log_loss_after"]
-    assert found["worst_excess"] > found["excess_before"] + 0.03
+    assert found["excess_worst"] > found["excess_before"] + 0.03
