@@ -143,8 +143,8 @@ def test_only_the_last_example_of_an_episode_tells_what_it_touched() -> None:
     )
     first, last = partition.examples
     assert first["touched"] is None
-    # Steps: viewing an item (code 3), on another item than before: 2 × 3 = 6. Transitions: in (11) to an item, 11 × 11 + 3,
-    # and from an item to an item, 3 × 11 + 3.
+    # Steps: viewing an item (code 3), on another item than before: 2 × 3 = 6. Transitions: in (11) to an item, that is
+    # 11 × 11 + 3, and from an item to an item, 3 × 11 + 3.
     assert last["touched"] == {
         "items": ["i1", "i2"], "categories": ["c1"], "brands": ["b1"], "steps": [6], "source": "ads", "country": "DE",
         "transitions": [124, 1, 36, 1],
