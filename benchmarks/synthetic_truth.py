@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from producers.synthetic.behaviour import VISITOR_TYPES
 from producers.synthetic.calendar import Requests
 from producers.synthetic.likelihood import Likelihood
 from producers.synthetic.regime import RegimeKey
@@ -260,7 +261,8 @@ def _no_steps(tables: Likelihood) -> None:
 
 
 def _no_types(tables: Likelihood) -> None:
-    tables.mix = np.repeat(tables.mix.mean(axis=0, keepdims=True), len(tables.mix), axis=0)
+    shares = np.array([kind.share for kind in VISITOR_TYPES])
+    tables.mix = np.repeat((shares @ tables.mix)[None, :], len(tables.mix), axis=0)
 
 
 BLIND = {
