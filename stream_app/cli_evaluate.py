@@ -22,6 +22,7 @@ from stream_app.core.plan import Rules
 from stream_app.evaluation.batch_models import Resample
 from stream_app.evaluation.errors import EvaluationError
 from stream_app.evaluation.history import History
+from stream_app.evaluation.html import to_html
 from stream_app.evaluation.question import DEFAULT_MODELS, Question, parse_models
 from stream_app.evaluation.report import DRAWS, make_report
 from stream_app.evaluation.run import Pass
@@ -116,6 +117,7 @@ _SETTINGS: Final = (
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path, allow_dash=True), help="Write all figures; - is stdout."
 )
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write one page with all tables and charts.")
 @with_settings(only=_SETTINGS)
 def evaluate_command(
     files: tuple[Path, ...],
@@ -131,6 +133,7 @@ def evaluate_command(
     draws: int,
     sanity: Sanity | None,
     json_path: Path | None,
+    html_path: Path | None,
     settings: Settings,
 ) -> None:
     """Measure models on FILE... (plain or gzip), which are parts of one shop's history.
@@ -177,6 +180,8 @@ def evaluate_command(
                 report = make_report(question, history.survey, results, drawn=draws, progress=progress.show)
             finally:
                 work.close()
+    if html_path is not None:
+        html_path.write_text(to_html(report))
     text = json.dumps(report, indent=1, ensure_ascii=False)
     if to_stdout:
         click.echo(text)

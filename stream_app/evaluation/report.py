@@ -15,6 +15,7 @@ from stream_app.evaluation.columns import Chunk
 from stream_app.evaluation.counts import Counts, Figures
 from stream_app.evaluation.delays import delays
 from stream_app.evaluation.history import Progress, Survey
+from stream_app.evaluation.mistakes import mistakes
 from stream_app.evaluation.question import Question
 from stream_app.evaluation.run import Results
 from stream_app.evaluation.slices import SLICES, Slice, in_fold, tested, third_event
@@ -53,6 +54,7 @@ def make_report(question: Question, survey: Survey, results: Results, *, drawn: 
         "curves": {name: _thinned(whole.curves(model)) for model, name in enumerate(results.contenders)},
         "windows": windows(results),
         "label_delay_s": delays(results),
+        "mistakes": mistakes(results),
         "checks": {
             "leaks": [leak._asdict() for leak in results.leaks],
             "strongest_columns": dict(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from stream_app.evaluation.report import Report
 
 _PLAIN_WIDTH: Final = 170
+
+
+class Table(NamedTuple):
+    """A title, names of columns, and rows of text; the first column names the row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def render(report: Report) -> str:
@@ -20,15 +28,38 @@ def render(report: Report) -> str:
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)
     with console.capture() as capture:
-        for title, columns, rows in _tables(report):
-            console.print(_table(title, columns, rows))
+        for table in tables(report):
+            console.print(_drawn(table))
             console.print()
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]]]]:
+def tables(report: Report) -> Iterator[Table]:
+    """Everything that is told in tables, in order."""
+    yield _models(report)
+    yield _bounds(report)
+    yield _sampled(report)
+    names = list(report["models"])
+    yield Table(
+        "ROC AUC by part of the test",
+        ("part", "rows", "base rate", *names),
+        [_part(name, part, "roc_auc") for name, part in report["slices"].items()],
+    )
+    yield Table(
+        "log-loss by part of the test",
+        ("part", "rows", "base rate", *names),
+        [_part(name, part, "log_loss") for name, part in report["slices"].items()],
+    )
+    if len(report["folds"]) > 1:
+        yield from _folds(report)
+    yield _third(report)
+    yield _delays(report)
+    yield from _mistakes(report)
+
+
+def _models(report: Report) -> Table:
     history = report["history"]
-    yield (
+    return Table(
         f"{history['events']:,} events, {history['first']} to {history['last']}; judged from "
         f"{report['folds'][0]['start']} to {history['judged_until']}",
         (
@@ -37,8 +68,11 @@ def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]
         ),
         [_overall(name, figures) for name, figures in report["models"].items()],
     )  # fmt: skip
+
+
+def _bounds(report: Report) -> Table:
     first = next(iter(report["models"].values()))
-    yield (
+    return Table(
         "what they are to be compared with",
         ("rows", "bought", "base rate", "log-loss of the base rate", "F1 of calling all positive"),
         [
@@ -48,8 +82,11 @@ def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]
             ]
         ],
     )  # fmt: skip
-    yield (
-        "each learned row once: at most K of a session, so that long sessions do not outweigh the others",
+
+
+def _sampled(report: Report) -> Table:
+    return Table(
+        "each learned row once: at most K of an episode, so that long sessions do not outweigh the others",
         ("model", "ROC AUC", "PR AUC", "log-loss", "skill", "ECE", "Brier", "F1", "F1 best", "base rate"),
         [
             [
@@ -60,24 +97,25 @@ def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]
             for name, figures in report["models_by_sampled_row"].items()
         ],
     )  # fmt: skip
+
+
+def _folds(report: Report) -> Iterator[Table]:
     names = list(report["models"])
-    yield (
-        "ROC AUC by part of the test",
-        ("part", "rows", "base rate", *names),
-        [_part(name, part, "roc_auc") for name, part in report["slices"].items()],
+    for figure, title in (("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC"), ("log_loss", "log-loss"), ("ece", "ECE")):
+        yield Table(
+            f"{title} by fold: trained on all before, tested on it",
+            ("fold from", "rows", "base rate", *names),
+            [_part(fold["start"][:16], fold["models"], figure) for fold in report["folds"]],
+        )
+    yield Table(
+        "F1 by fold, at the threshold fixed on the past",
+        ("fold from", "rows", "all positive", *names),
+        [_f1(fold) for fold in report["folds"]],
     )
-    if len(report["folds"]) > 1:
-        yield (
-            "ROC AUC by fold: trained on all before, tested on it",
-            ("fold from", "rows", "base rate", *names),
-            [_part(fold["start"][:16], fold["models"], "roc_auc") for fold in report["folds"]],
-        )
-        yield (
-            "log-loss by fold",
-            ("fold from", "rows", "base rate", *names),
-            [_part(fold["start"][:16], fold["models"], "log_loss") for fold in report["folds"]],
-        )
-    yield (
+
+
+def _third(report: Report) -> Table:
+    return Table(
         "third event: F1 as on a test with as many buyers as others (calling all positive gives 0.667)",
         ("model", "ROC AUC", "F1 balanced", "95 % interval", "F1 balanced, best", "base rate"),
         [
@@ -89,6 +127,33 @@ def _tables(report: Report) -> Iterable[tuple[str, Sequence[str], list[list[str]
             for name, third in report["third_event"].items()
         ],
     )  # fmt: skip
+
+
+def _delays(report: Report) -> Table:
+    delays = {name: found for name, found in report["label_delay_s"].items() if found}
+    quantiles = list(next(iter(delays.values()), {}))
+    return Table(
+        "label delay in seconds: quantiles",
+        ("outcome", *quantiles),
+        [[name.replace("_", " "), *(f"{found[q]:,.0f}" for q in quantiles)] for name, found in delays.items()],
+    )
+
+
+def _mistakes(report: Report) -> Iterator[Table]:
+    model = report["mistakes"]["model"]
+    for kind, groups in report["mistakes"]["groups"].items():
+        if len(groups) > 1:
+            yield Table(
+                f"where {model} loses more than it expects, by {kind}",
+                (kind, "rows", "of all events", "bought", "mean score", "log-loss above expectation"),
+                [
+                    [
+                        group["name"], f"{group['rows']:,}", share(group["share"]), share(group["bought"]),
+                        share(group["mean_score"]), f"{group['excess_log_loss']:+.4f}",
+                    ]
+                    for group in groups
+                ],
+            )  # fmt: skip
 
 
 def _overall(name: str, figures: dict[str, Any]) -> list[str]:
@@ -111,6 +176,17 @@ def _part(name: str, models: dict[str, Any], figure: str) -> list[str]:
     ]
 
 
+def _f1(fold: dict[str, Any]) -> list[str]:
+    models = fold["models"]
+    first = next(iter(models.values()))
+    return [
+        fold["start"][:16],
+        f"{first['rows']:,}",
+        decimal(first["f1_all_positive"], 3),
+        *(decimal(figures["f1"], 3) for figures in models.values()),
+    ]
+
+
 def decimal(value: float | None, digits: int = 4) -> str:
     """A figure for people."""
     return "–" if value is None else f"{value:.{digits}f}"
@@ -130,10 +206,12 @@ def between(figures: dict[str, Any], what: str, figure: str, *, signed: bool = F
     return f"{low:{sign}.3f} … {high:{sign}.3f}"
 
 
-def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for n, column in enumerate(columns):
-        table.add_column(column, justify="left" if n == 0 else "right", no_wrap=n == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+def _drawn(table: Table) -> RichTable:
+    drawn = RichTable(
+        title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for n, column in enumerate(table.columns):
+        drawn.add_column(column, justify="left" if n == 0 else "right", no_wrap=n == 0, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    return drawn
