@@ -5,7 +5,9 @@ used as well as a batch fit would use it, with no learning rate to tune. Inputs 
 
     p = σ(wᵀz),  r = max(p(1 − p), R_MIN),  k = P z / (1/(c r) + zᵀP z),  P ← P − k (P z)ᵀ,  w ← w + k (y − p)/r
 
-with sample weight c: the Sherman–Morrison form of P⁻¹ ← P⁻¹ + c r z zᵀ. See N. Houlsby's and others' notes on Bayesian
+with sample weight c: the Sherman–Morrison form of P⁻¹ ← P⁻¹ + c r z zᵀ. Between examples the true weights may wander
+a little (`DRIFT`), the transition of a Kalman filter: P ← (1 − q/P₀) P + q I. Without it P shrinks for ever, and after a
+million examples nothing that a shop changes would be learned in time. See N. Houlsby's and others' notes on Bayesian
 online logistic regression, and L. Bottou, "Online Learning and Stochastic Approximations" (1998), §4 on second order.
 """
 
@@ -21,6 +23,14 @@ Vector = npt.NDArray[np.float64]
 
 #: Prior variance of a weight: z-scored inputs rarely deserve a weight above 1. DESIGN §7 measured 0.1.
 PRIOR_VARIANCE: Final = 0.1
+
+#: q: by how much a weight's variance grows with every example, at most up to the prior's. It makes the model remember
+#: about 1 / √(q·r) examples, 60,000 at a base rate of 3 %. On a month of the REES46 electronics file log-loss is .1359
+#: with 0, .1357 with 1e-8, .1358 with 1e-7 and .1388 with 1e-6; ROC AUC falls from 3e-8 on.
+DRIFT: Final = 1e-8
+
+#: Examples between two such steps: together they are cheaper than one by one, and no less exact at this q.
+_DRIFT_EVERY: Final = 64
 
 #: Clip of the z-scores: one freak value must not turn the weights.
 Z_MAX: Final = 5.0
@@ -85,6 +95,8 @@ class NewtonLogistic:
         self.covariance -= self._outer
         gain *= (label - p) / r
         self.weights += gain
+        if self.count % _DRIFT_EVERY == 0:
+            self._wander()
 
     def export(self) -> dict[str, Any]:
         """Everything that predicting and learning need, as plain arrays of their own: learning changes its in place."""
@@ -121,6 +133,11 @@ class NewtonLogistic:
         self.mean, self.m2 = arrays["mean"].copy(), arrays["m2"].copy()
         self.weights, self.covariance = arrays["weights"].copy(), arrays["covariance"].copy()
         self._rescale()
+
+    def _wander(self) -> None:
+        step = _DRIFT_EVERY * DRIFT
+        self.covariance *= 1.0 - step / PRIOR_VARIANCE
+        self.covariance.flat[:: self.width + 2] += step
 
     def _rescale(self) -> None:
         if self.count < _MOMENTS_MIN:

@@ -10,6 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+from stream_app.core import newton
 from stream_app.core.newton import PRIOR_VARIANCE, Z_MAX, NewtonLogistic
 
 Vector = npt.NDArray[np.float64]
@@ -173,3 +174,32 @@ def test_a_snapshot_that_does_not_fit_is_refused_and_changes_nothing(name: str, 
     with pytest.raises(ValueError, match=name):
         model.restore({**NewtonLogistic(5, base_rate=0.5).export(), name: value})
     assert np.array_equal(model.weights, before)
+
+
+def test_weights_that_have_changed_are_learned_again_however_much_was_learned_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, labels = toy(150_000)
+    changed, told = toy(40_000, seed=3)
+    fresh, truth = toy(4_000, seed=4)
+    # The same shop, in which what spoke for a purchase speaks against it.
+    told, truth = 1 - told, 1 - truth
+    losses = []
+    for drift in (newton.DRIFT, 0.0):
+        monkeypatch.setattr(newton, "DRIFT", drift)
+        model = NewtonLogistic(len(WEIGHTS), base_rate=0.27)
+        for row, label in zip([*x, *changed], [*labels, *told], strict=True):
+            model.learn(row, int(label))
+        losses.append(log_loss(truth, model.predict_many(fresh)))
+    drifting, fixed = losses
+    assert drifting < fixed - 0.05
+
+
+def test_an_input_that_never_varies_grows_no_more_uncertain_than_at_the_start() -> None:
+    model = NewtonLogistic(2, base_rate=0.3)
+    random = np.random.default_rng(1)
+    for _ in range(20_000):
+        model.learn(np.array([random.normal(), 7.0]), int(random.random() < 0.3))
+    assert model.covariance[1, 1] == pytest.approx(PRIOR_VARIANCE)
+    assert model.covariance[0, 0] < PRIOR_VARIANCE / 100
+    assert np.linalg.eigvalsh(model.covariance).min() > 0
