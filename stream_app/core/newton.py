@@ -6,8 +6,8 @@ used as well as a batch fit would use it, with no learning rate to tune. Inputs 
     p = σ(wᵀz),  r = max(p(1 − p), R_MIN),  k = P z / (1/(c r) + zᵀP z),  P ← P − k (P z)ᵀ,  w ← w + k (y − p)/r
 
 with sample weight c: the Sherman–Morrison form of P⁻¹ ← P⁻¹ + c r z zᵀ. Between examples the true weights may wander
-a little (`DRIFT`), the transition of a Kalman filter: P ← (1 − q/P₀) P + q I. Without it P shrinks for ever, and after a
-million examples nothing that a shop changes would be learned in time. See N. Houlsby's and others' notes on Bayesian
+a little (`DRIFT`), the transition of a Kalman filter: P ← (1 − q/P₀) P + q I. Without it P shrinks for ever, and what a
+shop changes after a million examples would not be learned in time. See N. Houlsby's and others' notes on Bayesian
 online logistic regression, and L. Bottou, "Online Learning and Stochastic Approximations" (1998), §4 on second order.
 """
 
