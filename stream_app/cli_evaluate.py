@@ -19,8 +19,9 @@ from producers.progress import RunProgress
 from producers.source import SourceError
 from stream_app.cli_options import with_settings
 from stream_app.core.plan import Rules
-from stream_app.evaluation.batch_models import Resample
+from stream_app.evaluation.batch_models import Resample, candidates
 from stream_app.evaluation.errors import EvaluationError
+from stream_app.evaluation.grid import GRIDS, Grid, batch_variants, online_variants
 from stream_app.evaluation.history import History
 from stream_app.evaluation.html import to_html
 from stream_app.evaluation.question import DEFAULT_MODELS, Question, parse_models
@@ -94,6 +95,14 @@ _SETTINGS: Final = (
     help="Besides each batch model one with as many negatives as positives, by leaving out or by repeating.",
 )
 @click.option(
+    "--grid",
+    "grids",
+    type=click.Choice(GRIDS),
+    multiple=True,
+    help="Besides each model its variants: features = on counts, + timing, + sequence, + priors, + visitor; settings = "
+    "other settings of online models, each candidate of batch models.",
+)
+@click.option(
     "--freshness",
     type=click.FloatRange(min=0.001),
     default=1.0,
@@ -129,6 +138,7 @@ def evaluate_command(
     train_until: datetime | None,
     frozen: bool | None,
     resample: tuple[Resample, ...],
+    grids: tuple[Grid, ...],
     freshness: float,
     draws: int,
     sanity: Sanity | None,
@@ -151,8 +161,8 @@ def evaluate_command(
     with _one_line(), tempfile.TemporaryDirectory(prefix="stream-app-") as scratch:
         online, batch = parse_models(models, resample)
         question = Question(
-            online=online,
-            batch=batch,
+            online=tuple(v for name in online for v in online_variants(name, grids, base_rate=settings.base_rate)),
+            batch=tuple(v for name in batch for v in batch_variants(name, candidates(name), grids)),
             rules=_rules(settings),
             base_rate=settings.base_rate,
             hold_ms=settings.label_hold_ms,

@@ -12,10 +12,11 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core.model import SCORE_MIN
+from stream_app.core.model import INPUT_NAMES, SCORE_MIN
 from stream_app.evaluation.columns import Chunk
 from stream_app.evaluation.counts import Counts
 from stream_app.evaluation.errors import EvaluationError
+from stream_app.evaluation.grid import Variant, seen
 
 Resample = Literal["under", "over"]
 
@@ -126,6 +127,11 @@ def split_name(name: str) -> tuple[str, Resample | None]:
     return name, None
 
 
+def candidates(name: str) -> tuple[dict[str, Any], ...]:
+    """The settings that are tried of a batch model."""
+    return BATCH_MODELS[split_name(name)[0]].candidates
+
+
 def require_sklearn() -> None:
     """Raise EvaluationError when scikit-learn is not installed."""
     try:
@@ -136,10 +142,21 @@ def require_sklearn() -> None:
         ) from None
 
 
-def fit(name: str, rows: Chunk) -> Fitted:
+def fit(variant: Variant, rows: Chunk) -> Fitted:
     """Fit a model to training rows (`inputs`, `label`, `weight`) in the order of time, choosing its settings."""
-    base, resample = split_name(name)
+    base, resample = split_name(variant.model)
     entry = BATCH_MODELS[base]
+    if variant.settings is not None:
+        entry = entry._replace(candidates=(variant.settings,))
+    if variant.features is None:
+        return _chosen(entry, rows, resample)
+    names = seen(variant.features)
+    columns = [place for place, name in enumerate(INPUT_NAMES) if name in names]
+    fitted = _chosen(entry, {**rows, "inputs": rows["inputs"][:, columns]}, resample)
+    return fitted._replace(predict=lambda inputs: fitted.predict(inputs[:, columns]))
+
+
+def _chosen(entry: BatchEntry, rows: Chunk, resample: Resample | None) -> Fitted:
     cut = int(len(rows["inputs"]) * (1 - _VALIDATION_SHARE))
     before, after = _part(rows, slice(None, cut)), _part(rows, slice(cut, None))
     if min(_smaller_class(before), _smaller_class(after)) < _CHOOSING_MIN:

@@ -13,6 +13,7 @@ from stream_app.evaluation.batch_models import BATCH_MODELS, PREFIX, Resample, r
 from stream_app.evaluation.contenders import frozen_name
 from stream_app.evaluation.errors import EvaluationError
 from stream_app.evaluation.folding import Folded
+from stream_app.evaluation.grid import Variant
 from stream_app.evaluation.history import Survey
 from stream_app.evaluation.training_rows import ROWS_MAX
 
@@ -28,8 +29,8 @@ DEFAULT_MODELS: Final = "newton,sgd,batch-logistic,batch-boosting"
 class Question:
     """One evaluation. Times in ms; `folds` are cut after `burn_in` (a share) unless `train_until_ms` says where."""
 
-    online: tuple[str, ...]
-    batch: tuple[str, ...]
+    online: tuple[Variant, ...]
+    batch: tuple[Variant, ...]
     rules: Rules
     base_rate: float
     hold_ms: int = 0
@@ -44,8 +45,9 @@ class Question:
     @property
     def contenders(self) -> tuple[str, ...]:
         """All by name, in the order of their columns: online, their frozen twins, batch."""
-        twins = tuple(map(frozen_name, self.online)) if self.frozen else ()
-        return (*self.online, *twins, *self.batch)
+        online = [variant.name for variant in self.online]
+        twins = map(frozen_name, online) if self.frozen else ()
+        return (*online, *twins, *(variant.name for variant in self.batch))
 
     def boundaries(self, survey: Survey) -> list[int]:
         """The event times (ms) at which the folds begin.

@@ -43,7 +43,9 @@ def make_report(question: Question, survey: Survey, results: Results, *, drawn: 
             {
                 "start": when(fold.start_ms),
                 "training_rows": fold.training_rows,
-                "settings": dict(zip(question.batch, (fitted.settings for fitted in fold.fitted), strict=True)),
+                "settings": {
+                    variant.name: fitted.settings for variant, fitted in zip(question.batch, fold.fitted, strict=True)
+                },
                 "models": judge.models(judge.counts(in_fold(n)), in_fold(n), f"fold {n + 1}"),
             }
             for n, fold in enumerate(results.folds)
@@ -167,8 +169,8 @@ def _history(survey: Survey, results: Results) -> Report:
 def _setting(question: Question, results: Results) -> Report:
     rules = question.rules
     return {
-        "online": list(question.online),
-        "batch": list(question.batch),
+        "online": [variant.name for variant in question.online],
+        "batch": [variant.name for variant in question.batch],
         "freshness_s": question.freshness_ms / 1000,
         "session_gap_s": rules.gap_ms / 1000,
         "reservoir_size": rules.reservoir_size,

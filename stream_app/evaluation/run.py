@@ -94,10 +94,12 @@ class Panel:
     version, updates, cold = 0, 0, False
 
     def __init__(self, question: Question) -> None:
-        self.online = [Online(name, base_rate=question.base_rate, hold_ms=question.hold_ms) for name in question.online]
+        self.online = [
+            Online(variant, base_rate=question.base_rate, hold_ms=question.hold_ms) for variant in question.online
+        ]
         self.frozen: list[Frozen] = []
         self._width = len(question.contenders)
-        self.name = question.online[0]
+        self.name = question.online[0].name
         self.p: npt.NDArray[np.float64] = np.empty((0, self._width))
         #: whether each online contender served the base rate
         self.colds: tuple[bool, ...] = ()
@@ -207,9 +209,9 @@ class Pass:
         self._catch_up_with_the_past()
         rows = self._training.all()
         fitted = []
-        for n, name in enumerate(question.batch):
+        for n, variant in enumerate(question.batch):
             progress(f"fitting, fold {number + 1}", n, len(question.batch))
-            fitted.append(fit(name, rows))
+            fitted.append(fit(variant, rows))
         if question.batch:
             progress(f"fitting, fold {number + 1}", len(question.batch), len(question.batch))
         if question.frozen:
@@ -250,8 +252,8 @@ class Pass:
         matrix = inputs(x, folded.keys, panel.online[0].learner.model.priors.table)
         stages = BEFORE_CART * (x[:, _CARTS] == 0) + BEFORE_CHECKOUT * (x[:, _CHECKOUTS] == 0)
         if fold >= 0:
-            served = zip(self._question.online, panel.colds, strict=True)
-            self.results.cold_in_test.update({name: len(folded.scored) for name, cold in served if cold})
+            served = zip(panel.online, panel.colds, strict=True)
+            self.results.cold_in_test.update({c.name: len(folded.scored) for c, cold in served if cold})
         for n, scored in enumerate(folded.scored):
             waiting = Waiting(p[n], panel.colds, matrix[n], int(stages[n]), fold)
             self._waiting.setdefault((scored.visitor_id, scored.session_id), {})[scored.events] = waiting

@@ -13,6 +13,7 @@ from producers.formats import FORMATS
 from stream_app.core.codec import encode
 from stream_app.core.events import Event
 from stream_app.evaluation.columns import Chunk
+from stream_app.evaluation.grid import Variant
 from stream_app.evaluation.history import History
 from stream_app.evaluation.question import Question
 from stream_app.evaluation.report import Report, make_report
@@ -32,7 +33,10 @@ def question(**changes: Any) -> Question:
     asked: dict[str, Any] = {
         "online": ("newton",), "batch": (), "rules": RULES_HERE, "base_rate": 0.1, "folds": 2, "freshness_ms": 60_000,
     }  # fmt: skip
-    return Question(**asked | changes)
+    asked |= changes
+    for kind in ("online", "batch"):
+        asked[kind] = tuple(Variant(entry, entry) if isinstance(entry, str) else entry for entry in asked[kind])
+    return Question(**asked)
 
 
 def shop(visits: int, *, seed: int = 5, per_hour: float = 60.0) -> list[Event]:

@@ -16,6 +16,7 @@ from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import SNAPSHOT_SCHEMA, Head
 from stream_app.evaluation.contenders import Online
 from stream_app.evaluation.folding import Folder
+from stream_app.evaluation.grid import Variant
 from stream_app.evaluation.history import event_time, ticks
 from stream_app.evaluation.inputs import inputs
 from tests.core.streams import ConstantScorer, Partition, Record
@@ -92,7 +93,7 @@ def test_a_models_score_does_not_depend_on_who_is_beside_it(model: str, tmp_path
 
 def test_the_matrix_of_the_batch_models_holds_what_an_online_classifier_sees() -> None:
     partition = Partition()
-    contender = Online("newton", base_rate=0.1)
+    contender = Online(Variant("newton", "newton"), base_rate=0.1)
     table = contender.learner.model.priors.table
     events = shop(200)
     records = [Record("events", n, event_time(e), e.visitor_id.encode(), encode(e)) for n, e in enumerate(events)]

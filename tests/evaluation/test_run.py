@@ -15,6 +15,7 @@ from stream_app.core.model import INPUT_NAMES
 from stream_app.evaluation.batch_models import BATCH_MODELS, fit
 from stream_app.evaluation.columns import Columns
 from stream_app.evaluation.errors import EvaluationError
+from stream_app.evaluation.grid import Variant
 from stream_app.evaluation.question import parse_models
 from stream_app.evaluation.run import Pass
 from stream_app.evaluation.training_rows import TrainingRows
@@ -102,19 +103,20 @@ def test_a_batch_model_learns_what_there_is_to_learn(name: str) -> None:
     inputs = random.normal(size=(1_500, 8)).astype(np.float32)
     label = (random.random(1_500) < 1 / (1 + np.exp(2.0 - 1.5 * inputs[:, 3]))).astype(np.uint8)
     rows = {"inputs": inputs, "label": label, "weight": np.ones(1_500), "events": np.ones(1_500, np.int32)}
-    fitted = fit(name, rows)
+    fitted = fit(Variant(name, name), rows)
     p = fitted.predict(inputs)
     assert name == "batch-constant" or np.corrcoef(p, inputs[:, 3])[0, 1] > 0.5
     assert fitted.validation is not None
     assert len(fitted.validation["label"]) == 300
-    again = fit(name, rows)
+    again = fit(Variant(name, name), rows)
     np.testing.assert_array_equal(again.predict(inputs), p)
     assert again.settings == fitted.settings
 
 
 def test_with_one_class_alone_a_batch_model_says_a_constant() -> None:
     rows = {"inputs": np.zeros((9, 70), np.float32), "label": np.zeros(9, np.uint8), "weight": np.ones(9)}
-    np.testing.assert_array_equal(fit("batch-boosting", rows).predict(np.ones((2, 70), np.float32)), [0.05, 0.05])
+    fitted = fit(Variant("batch-boosting", "batch-boosting"), rows)
+    np.testing.assert_array_equal(fitted.predict(np.ones((2, 70), np.float32)), [0.05, 0.05])
 
 
 def test_training_rows_past_their_bound_are_those_of_a_sample_of_whole_sessions(tmp_path: Path) -> None:
