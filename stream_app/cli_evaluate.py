@@ -199,6 +199,8 @@ def evaluate_command(
         if json_path is not None:
             json_path.write_text(text + "\n")
         click.echo(render(report))
+    for name, told in report["setting"]["broken_models"].items():
+        click.echo(f"Warning: {name} is not to be judged by its figures, learning broke it: {told}", err=True)
     if leaks := report["checks"]["leaks"]:
         told = "; ".join(f"{leak['column']} {leak['found']}" for leak in leaks)
         raise click.ClickException(f"do not believe these figures, something knows too much: {told}")

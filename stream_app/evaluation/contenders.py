@@ -81,6 +81,14 @@ class Online:
         except NonFiniteError:
             self.refused += 1
 
+    def broken(self) -> str | None:
+        """What has made the model useless, if anything: a trainer would have gone back to a snapshot before it."""
+        try:
+            self.learner.model.export()
+        except NonFiniteError as error:
+            return str(error)
+        return None
+
     def frozen(self) -> Frozen:
         """Its twin whose classifier learns no more."""
         return Frozen(self)

@@ -178,6 +178,7 @@ def _setting(question: Question, results: Results) -> Report:
         "assumed_base_rate": question.base_rate,
         "training_session_share": results.training_share,
         "refused_examples": dict(results.refused),
+        "broken_models": results.broken,
         "events_scored_cold_in_test": dict(results.cold_in_test),
     }
 

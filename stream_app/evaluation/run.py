@@ -81,6 +81,8 @@ class Results:
     sessions: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     cold_in_test: Counter[str] = field(default_factory=Counter)
+    #: online models that learning has made useless, and how
+    broken: dict[str, str] = field(default_factory=dict)
     #: sessions that were open at the end: their last rows have no label
     open_at_end: int = 0
     training_share: float = 1.0
@@ -190,6 +192,7 @@ class Pass:
         self.results.events = done
         self.results.open_at_end = len(self._waiting)
         self.results.refused.update({c.name: c.refused for c in self._panel.online if c.refused})
+        self.results.broken = {c.name: told for c in self._panel.online if (told := c.broken()) is not None}
         self.results.training_share = self._training.session_share
         self.results.column_aucs = column_aucs(self._training.all())
         self.results.leaks += single_columns(self.results.column_aucs)

@@ -15,8 +15,9 @@ _PLAIN_WIDTH: Final = 170
 
 
 class Table(NamedTuple):
-    """A title, names of columns, and rows of text; the first column names the row."""
+    """A key to ask for it by, a title, names of columns, and rows of text; the first column names the row."""
 
+    key: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -41,11 +42,13 @@ def tables(report: Report) -> Iterator[Table]:
     yield _sampled(report)
     names = list(report["models"])
     yield Table(
+        "parts",
         "ROC AUC by part of the test",
         ("part", "rows", "base rate", *names),
         [_part(name, part, "roc_auc") for name, part in report["slices"].items()],
     )
     yield Table(
+        "parts_log_loss",
         "log-loss by part of the test",
         ("part", "rows", "base rate", *names),
         [_part(name, part, "log_loss") for name, part in report["slices"].items()],
@@ -57,9 +60,18 @@ def tables(report: Report) -> Iterator[Table]:
     yield from _mistakes(report)
 
 
+def to_markdown(table: Table) -> str:
+    """A table for a document."""
+    rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
+    lines = [[*table.columns], *table.rows]
+    head, *rows = ("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join((f"*{table.title}*", "", head, rule, *rows))
+
+
 def _models(report: Report) -> Table:
     history = report["history"]
     return Table(
+        "models",
         f"{history['events']:,} events, {history['first']} to {history['last']}; judged from "
         f"{report['folds'][0]['start']} to {history['judged_until']}",
         (
@@ -73,6 +85,7 @@ def _models(report: Report) -> Table:
 def _bounds(report: Report) -> Table:
     first = next(iter(report["models"].values()))
     return Table(
+        "bounds",
         "what they are to be compared with",
         ("rows", "bought", "base rate", "log-loss of the base rate", "F1 of calling all positive"),
         [
@@ -86,6 +99,7 @@ def _bounds(report: Report) -> Table:
 
 def _sampled(report: Report) -> Table:
     return Table(
+        "sampled",
         "each learned row once: at most K of an episode, so that long sessions do not outweigh the others",
         ("model", "ROC AUC", "PR AUC", "log-loss", "skill", "ECE", "Brier", "F1", "F1 best", "base rate"),
         [
@@ -103,11 +117,13 @@ def _folds(report: Report) -> Iterator[Table]:
     names = list(report["models"])
     for figure, title in (("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC"), ("log_loss", "log-loss"), ("ece", "ECE")):
         yield Table(
+            f"folds_{figure}",
             f"{title} by fold: trained on all before, tested on it",
             ("fold from", "rows", "base rate", *names),
             [_part(fold["start"][:16], fold["models"], figure) for fold in report["folds"]],
         )
     yield Table(
+        "folds_f1",
         "F1 by fold, at the threshold fixed on the past",
         ("fold from", "rows", "all positive", *names),
         [_f1(fold) for fold in report["folds"]],
@@ -116,6 +132,7 @@ def _folds(report: Report) -> Iterator[Table]:
 
 def _third(report: Report) -> Table:
     return Table(
+        "third",
         "third event: F1 as on a test with as many buyers as others (calling all positive gives 0.667)",
         ("model", "ROC AUC", "F1 balanced", "95 % interval", "F1 balanced, best", "base rate"),
         [
@@ -133,6 +150,7 @@ def _delays(report: Report) -> Table:
     delays = {name: found for name, found in report["label_delay_s"].items() if found}
     quantiles = list(next(iter(delays.values()), {}))
     return Table(
+        "delays",
         "label delay in seconds: quantiles",
         ("outcome", *quantiles),
         [[name.replace("_", " "), *(f"{found[q]:,.0f}" for q in quantiles)] for name, found in delays.items()],
@@ -144,6 +162,7 @@ def _mistakes(report: Report) -> Iterator[Table]:
     for kind, groups in report["mistakes"]["groups"].items():
         if len(groups) > 1:
             yield Table(
+                f"mistakes_{kind.replace(' ', '_')}",
                 f"where {model} loses more than it expects, by {kind}",
                 (kind, "rows", "of all events", "bought", "mean score", "log-loss above expectation"),
                 [
