@@ -70,13 +70,18 @@ def draws(chunks: Iterable[Chunk], thresholds: Callable[[Chunk], Array], *, mode
 
 def session_weights(session: npt.NDArray[np.uint64], draw: int) -> npt.NDArray[np.intp]:
     """How many times each row's session is drawn."""
+    return np.searchsorted(_POISSON, session_uniforms(session, draw))
+
+
+def session_uniforms(session: npt.NDArray[np.uint64], draw: int) -> Array:
+    """A number in [0, 1) of each row's session, another one in each draw."""
     with np.errstate(over="ignore"):
         mixed = session + np.uint64((draw + 1) * _GOLDEN & 2**64 - 1)
         # The finaliser of SplitMix64.
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
-    return np.searchsorted(_POISSON, (mixed >> np.uint64(11)) / 2.0**53)
+    return np.asarray((mixed >> np.uint64(11)) / 2.0**53)
 
 
 class _Drawn:

@@ -82,16 +82,19 @@ class Counts:
         self.loss -= weight @ np.log(np.where(positive[:, None], p, 1.0 - p))
         self.squares += weight @ (p - positive[:, None]) ** 2
         self.scores += weight @ p
-        places = bin_of(p, self._width)
         for model in range(p.shape[1]):
-            flat = places[:, model] + positive * self.bins
-            self.weights[model] += np.bincount(flat, weight, 2 * self.bins).reshape(2, self.bins)
-            self.score_sums[model] += np.bincount(places[:, model], weight * p[:, model], self.bins)
+            self.add_calibration(model, p[:, model], positive, weight)
         if thresholds is not None:
             called = p >= thresholds
             self.hits[:, 0] += (weight * positive) @ called
             self.hits[:, 1] += weight @ called
             self.hits[:, 2] += float(weight[positive].sum())
+
+    def add_calibration(self, model: int, p: Array, positive: npt.NDArray[np.bool_], weight: Array) -> None:
+        """Add rows of one model to its bins alone: for `calibration` and the curves, not for `figures`."""
+        places = bin_of(p, self._width)
+        self.weights[model] += np.bincount(places + positive * self.bins, weight, 2 * self.bins).reshape(2, self.bins)
+        self.score_sums[model] += np.bincount(places, weight * p, self.bins)
 
     def figures(self, model: int) -> Figures:
         """The figures of one model."""

@@ -16,6 +16,7 @@ from stream_app.evaluation.counts import Counts, Figures
 from stream_app.evaluation.delays import delays
 from stream_app.evaluation.history import Progress, Survey
 from stream_app.evaluation.mistakes import mistakes
+from stream_app.evaluation.noise import calibration_noise
 from stream_app.evaluation.question import Question
 from stream_app.evaluation.run import Results
 from stream_app.evaluation.slices import SLICES, Slice, in_fold, tested, third_event
@@ -32,6 +33,8 @@ def make_report(question: Question, survey: Survey, results: Results, *, drawn: 
     judge = _Judge(results, drawn, progress)
     whole = judge.counts(tested)
     models = judge.models(whole, tested, "all")
+    for name, noise in zip(results.contenders, judge.noise(), strict=True):
+        models[name]["ece_by_chance"] = number(noise)
     report: Report = {
         "history": _history(survey, results),
         "setting": _setting(question, results),
@@ -46,7 +49,9 @@ def make_report(question: Question, survey: Survey, results: Results, *, drawn: 
                 "settings": {
                     variant.name: fitted.settings for variant, fitted in zip(question.batch, fold.fitted, strict=True)
                 },
-                "models": judge.models(judge.counts(in_fold(n)), in_fold(n), f"fold {n + 1}"),
+                "models": models
+                if len(results.folds) == 1
+                else judge.models(judge.counts(in_fold(n)), in_fold(n), f"fold {n + 1}"),
             }
             for n, fold in enumerate(results.folds)
         ],
@@ -91,6 +96,10 @@ class _Judge:
             contender: plain(counts.figures(model)) | _intervals(found, model)
             for model, contender in enumerate(self._results.contenders)
         }
+
+    def noise(self) -> npt.NDArray[np.float64]:
+        """The calibration errors of chance alone."""
+        return calibration_noise(self._rows(tested), models=len(self._results.contenders))
 
     def third(self) -> Report:
         """The third event: as it comes, and as if half of the sessions there bought."""

@@ -75,8 +75,8 @@ def _models(report: Report) -> Table:
         f"{history['events']:,} events, {history['first']} to {history['last']}; judged from "
         f"{report['folds'][0]['start']} to {history['judged_until']}",
         (
-            "model", "ROC AUC", "95 % interval", "less the first", "PR AUC", "log-loss", "skill", "ECE", "Brier", "F1",
-            "F1 best",
+            "model", "ROC AUC", "95 % interval", "less the first", "PR AUC", "log-loss", "skill", "ECE", "by chance",
+            "Brier", "F1", "F1 best",
         ),
         [_overall(name, figures) for name, figures in report["models"].items()],
     )  # fmt: skip
@@ -180,8 +180,8 @@ def _overall(name: str, figures: dict[str, Any]) -> list[str]:
         name, decimal(figures["roc_auc"]), between(figures, "interval", "roc_auc"),
         between(figures, "less_first", "roc_auc", signed=True), decimal(figures["pr_auc"]),
         decimal(figures["log_loss"]),
-        decimal(figures["skill"]), decimal(figures["ece"]), decimal(figures["brier"]), decimal(figures["f1"], 3),
-        decimal(figures["f1_best"], 3),
+        decimal(figures["skill"]), decimal(figures["ece"]), decimal(figures["ece_by_chance"]),
+        decimal(figures["brier"]), decimal(figures["f1"], 3), decimal(figures["f1_best"], 3),
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from stream_app.evaluation.bootstrap import DRAWN, draws, session_weights
 from stream_app.evaluation.counts import Counts, Figures, f1_all_positive
+from stream_app.evaluation.noise import calibration_noise
 
 
 @pytest.fixture(name="rows")
@@ -149,3 +150,19 @@ def test_a_difference_has_a_narrower_interval_than_its_terms(rows: tuple[Any, An
     alone, pair = found.interval(0, "roc_auc"), found.difference(1, 0, "roc_auc")
     assert pair.high - pair.low < (alone.high - alone.low) / 5
     assert set(DRAWN) >= {"log_loss", "roc_auc", "ece"}
+
+
+def test_chance_alone_makes_a_calibration_error_and_more_with_fewer_sessions(rows: tuple[Any, Any, Any]) -> None:
+    p, label, weight = rows
+    many = np.random.default_rng(6).integers(0, 2**63, 20_000).astype(np.uint64)
+    few = np.repeat(many[:800], 25)
+    order = np.argsort(p[:, 0])
+    chunk = {"p": p[order], "label": label[order], "weight": weight[order], "session": many}
+    alone = calibration_noise([chunk], models=2)
+    together = calibration_noise([{**chunk, "session": few}], models=2)
+    # The first model is calibrated: what error it has is of this size. Rows of one session err together.
+    error = counted(rows).figures(0).ece
+    assert alone[0] / 2 < error < alone[0] * 2
+    assert together[0] > 3 * alone[0]
+    # The other's own error is far beyond.
+    assert counted(rows).figures(1).ece > 5 * alone[1]
