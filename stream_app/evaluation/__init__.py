@@ -22,7 +22,7 @@ classifier stays as it was at the fold's start.
 
 **The same matrix for batch models.** They are fitted and tested on the inputs that the online classifiers see: the
 features, and the priors as they were counted when the event was scored. Their settings are chosen on the last fifth of
-their training rows, by log-loss. Rows weigh what they stand for.
+their training rows, by log-loss. They learn each row once, as online models do.
 
 **What a row stands for.** The rows are the examples that the product learns from: at most K of an episode (the
 reservoir of `core.outcomes`), each with weight n/K. Weighted figures are those of all scored events, without bias; the
