@@ -41,14 +41,15 @@ class BatchEntry(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A fitted model, the settings chosen, and the scores of the last fifth by a model fitted to the rest.
+    """A fitted model, the settings chosen, and rows with the scores `p` on which a threshold may be fixed.
 
-    The latter are what a threshold may be fixed on; without a choice there are none (`validation` None).
+    These are the last fifth, scored by a model fitted to the rest; with too few of a class there, all rows, scored by
+    the model itself.
     """
 
     predict: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]
     settings: dict[str, Any]
-    validation: Chunk | None
+    validation: Chunk
 
 
 def _constant() -> Any:
@@ -165,7 +166,7 @@ def _chosen(entry: BatchEntry, rows: Chunk, resample: Resample | None) -> Fitted
     before, after = _part(rows, slice(None, cut)), _part(rows, slice(cut, None))
     if min(_smaller_class(before), _smaller_class(after)) < _CHOOSING_MIN:
         predict = _fit(entry, entry.candidates[0], rows, resample)
-        return Fitted(predict, dict(entry.candidates[0]), None)
+        return Fitted(predict, dict(entry.candidates[0]), {**rows, "p": predict(rows["inputs"])[:, None]})
     tried: list[tuple[float, int, dict[str, Any], npt.NDArray[np.float64]]] = []
     for settings in entry.candidates:
         scores = _fit(entry, settings, before, resample)(after["inputs"])
@@ -218,6 +219,5 @@ def _part(rows: Chunk, part: slice) -> Chunk:
 
 
 def _smaller_class(rows: Chunk) -> int:
-    label = rows.get("label", np.empty(0))
-    positives = int(label.sum())
-    return min(positives, len(label) - positives)
+    positives = int(rows["label"].sum())
+    return min(positives, len(rows["label"]) - positives)

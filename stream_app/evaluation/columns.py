@@ -71,13 +71,9 @@ class Columns:
         for start in range(0, len(self), rows):
             yield {name: np.array(self.column(name)[start : start + rows]) for name in self._columns}
 
-    def clear(self) -> None:
-        """Forget all rows."""
-        for name, file in self._files.items():
-            self._gathered[name] = []
-            file.seek(0)
-            file.truncate()
-        self._written = 0
+    def all(self) -> Chunk:
+        """All rows in memory: for tables that are bounded."""
+        return {name: np.array(self.column(name)) for name in self._columns}
 
     def close(self) -> None:
         """Close the files; they stay."""

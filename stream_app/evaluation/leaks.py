@@ -82,7 +82,7 @@ def column_aucs(rows: Chunk) -> dict[str, float]:
 
     Nothing when there are too few rows of a class.
     """
-    positive = rows["label"].astype(bool) if "label" in rows else np.empty(0, bool)
+    positive = rows["label"].astype(bool)
     if min(positive.sum(), len(positive) - positive.sum()) < _ROWS_MIN:
         return {}
     return {name: _auc(rows["inputs"][:, n], positive) for n, name in enumerate(INPUT_NAMES)}

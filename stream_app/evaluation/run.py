@@ -322,17 +322,13 @@ class Pass:
 
 
 def _threshold(fitted: Fitted) -> float:
-    """What is best for F1 on the last fifth of the training rows, which a model fitted to the rest has scored."""
-    if fitted.validation is None:
-        return 1.0
+    """What is best for F1 on the rows that are there to choose by."""
     counts = Counts(1)
     counts.add(fitted.validation["p"], fitted.validation["label"], fitted.validation["weight"])
     return counts.best_f1(0)[0]
 
 
 def _threshold_third(fitted: Fitted) -> float:
-    if fitted.validation is None:
-        return 1.0
     third = fitted.validation["events"] == THIRD
     counts = Counts(1)
     counts.add(*(fitted.validation[name][third] for name in ("p", "label", "weight")))

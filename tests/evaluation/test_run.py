@@ -106,7 +106,6 @@ def test_a_batch_model_learns_what_there_is_to_learn(name: str) -> None:
     fitted = fit(Variant(name, name), rows)
     p = fitted.predict(inputs)
     assert name == "batch-constant" or np.corrcoef(p, inputs[:, 3])[0, 1] > 0.5
-    assert fitted.validation is not None
     assert len(fitted.validation["label"]) == 300
     again = fit(Variant(name, name), rows)
     np.testing.assert_array_equal(again.predict(inputs), p)
@@ -114,7 +113,10 @@ def test_a_batch_model_learns_what_there_is_to_learn(name: str) -> None:
 
 
 def test_with_one_class_alone_a_batch_model_says_a_constant() -> None:
-    rows = {"inputs": np.zeros((9, 70), np.float32), "label": np.zeros(9, np.uint8), "weight": np.ones(9)}
+    rows = {
+        "inputs": np.zeros((9, 70), np.float32), "label": np.zeros(9, np.uint8), "weight": np.ones(9),
+        "events": np.ones(9, np.int32),
+    }  # fmt: skip
     fitted = fit(Variant("batch-boosting", "batch-boosting"), rows)
     np.testing.assert_array_equal(fitted.predict(np.ones((2, 70), np.float32)), [0.05, 0.05])
 
@@ -133,6 +135,13 @@ def test_training_rows_past_their_bound_are_those_of_a_sample_of_whole_sessions(
     assert share == 0.125
     expected = np.repeat(np.flatnonzero(sessions < np.uint64(int(share * 2**64))), 3)
     np.testing.assert_array_equal(kept["inputs"][:, 0], expected)
+    rows.close()
+
+
+def test_there_may_be_no_training_row_yet(tmp_path: Path) -> None:
+    rows = TrainingRows(tmp_path)
+    fitted = fit(Variant("batch-logistic", "batch-logistic"), rows.all())
+    np.testing.assert_array_equal(fitted.predict(np.zeros((2, len(INPUT_NAMES)), np.float32)), [0.5, 0.5])
     rows.close()
 
 
