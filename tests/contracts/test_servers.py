@@ -102,7 +102,9 @@ def test_real_kafka_leaves_no_process_no_port_and_no_files() -> None:
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_server_dies_with_a_parent_that_is(blow: signal.Signals) -> None:
     program = (
-        "import time\nfrom stream_app.backends.embedded import EmbeddedValkey\n"
+        # What runs in a shell's background ignores SIGINT, and so do its children, unless they say otherwise.
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from stream_app.backends.embedded import EmbeddedValkey\n"
         "with EmbeddedValkey() as valkey:\n    print(valkey.pid, valkey.url, flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
