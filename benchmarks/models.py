@@ -82,12 +82,12 @@ def cost_of(name: str, examples: list[TypedExample]) -> tuple[Cost, float]:
 
     def snapshot() -> tuple[bytes, bytes, bytes]:
         state = {"classifier": model.export()}
-        return encode_snapshot(name, state, {}, version=1, published_at=0, secret=SECRET)[-1]
+        return encode_snapshot(state, {}, {}, version=1, published_at=0, secret=SECRET)[-1]
 
     record = snapshot()
 
     def restore() -> None:
-        found = SnapshotReader(name, secret=SECRET).read(*record)
+        found = SnapshotReader(secret=SECRET).read(*record)
         assert found is not None
         model.restore(found[0].state["classifier"])
 

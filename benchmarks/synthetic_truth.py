@@ -81,6 +81,7 @@ class LearningScorer:
     """`plan.Scorer` over a learner's model as it is now, and a copy of it that was frozen, if any."""
 
     version = updates = 0
+    bands = None
 
     def __init__(self, learner: Learner) -> None:
         self.name = learner.model.name
@@ -119,7 +120,7 @@ class Bench:
 
     def __init__(self, shop: Shop, truth: Truth, *, model: str, settings: Settings) -> None:
         self.shop, self.truth = shop, truth
-        self.learner = Learner(IntentModel(model, base_rate=settings.base_rate), hold_ms=settings.label_hold_ms)
+        self.learner = Learner([model], base_rate=settings.base_rate, hold_ms=settings.label_hold_ms)
         self.scorer = LearningScorer(self.learner)
         self.processor = PartitionProcessor(rules_of(settings), partition=0)
         self.states: dict[str, bytes] = {}

@@ -25,6 +25,7 @@ from stream_app.core.audit.states import StatesAudit
 from stream_app.core.effects import Position, decode_position
 from stream_app.core.priors import EntryKey
 from stream_app.core.snapshots import Head, RefusedError, SnapshotReader, signature_of
+from stream_app.learning import new_learner
 from stream_app.settings import Settings
 from stream_app.worker import rules_of
 
@@ -264,7 +265,7 @@ class _Audit:
     async def _model(self) -> ModelAudit | None:
         """The newest good snapshot, on trial; None without one."""
         settings, name = self._settings, self._names.snapshots
-        reader = SnapshotReader(settings.model, secret=settings.snapshot_key.get_secret_value().encode())
+        reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode())
         head: Head | None = None
         entries: dict[EntryKey, list[float]] = {}
         check = Check("snapshots", -1)
@@ -277,7 +278,7 @@ class _Audit:
                 continue
             if found is None:
                 continue
-            head, changes = found
+            head, changes, _ = found
             check.found += 1
             for key, counts in changes:
                 if counts is None:
@@ -297,8 +298,6 @@ class _Audit:
             self._names,
             head,
             entries,
-            model=settings.model,
-            base_rate=settings.base_rate,
-            hold_ms=settings.label_hold_ms,
+            learner=new_learner(settings),
             alone=sum(span.end > 0 for span in spans.values()) <= 1,
         )

@@ -9,7 +9,7 @@ from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import LogError
 from stream_app.backends.training_log import SnapshotTail
 from stream_app.core.serving import ServingModel
-from stream_app.core.snapshots import Head, RefusedError, SnapshotReader
+from stream_app.core.snapshots import RefusedError, Snapshot, SnapshotReader
 from stream_app.observe import Observer
 from stream_app.settings import Settings
 
@@ -42,7 +42,7 @@ class ModelFollower:
 
     async def _follow(self, tail: SnapshotTail) -> None:
         # A new reader and table contents that are written again: reading from the start twice changes nothing.
-        reader = SnapshotReader(self._settings.model, secret=self._settings.snapshot_key.get_secret_value().encode())
+        reader = SnapshotReader(secret=self._settings.snapshot_key.get_secret_value().encode())
         end = await tail.end()
         while True:
             for key, value, signature in await tail.poll(timeout_ms=200):
@@ -54,15 +54,16 @@ class ModelFollower:
         try:
             found = reader.read(key, value, signature)
             if found is not None:
-                self._take(*found, size=len(value or b""))
+                self._take(found, size=len(value or b""))
         except RefusedError as error:
             self._observer.snapshot_refused(error.reason, str(error))
 
-    def _take(self, head: Head, entries: list[tuple[tuple[str, str], list[float] | None]], *, size: int) -> None:
+    def _take(self, found: Snapshot, *, size: int) -> None:
+        head = found.head
         if head.version <= self.model.version:
             return
         try:
-            self.model.take(head, entries)
+            self.model.take(head, found.entries)
         except (ValueError, KeyError, TypeError) as error:
             raise RefusedError("unusable", f"version {head.version}: {error!r}") from None
         self._observer.snapshot_followed(

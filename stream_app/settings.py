@@ -164,21 +164,67 @@ class Settings(BaseSettings):
         "newton",
         unit="name",
         min_length=1,
-        reason="the classifier, by its name in the zoo (`stream-app models`)",
+        reason="the classifier that serves at first, by its name in the zoo (`stream-app models`)",
+    )
+    challengers: str = _field(
+        "",
+        unit="name[,…]",
+        pattern=r"^\s*([A-Za-z0-9_]+\s*(,\s*[A-Za-z0-9_]+\s*)*)?$",
+        reason="models that learn beside it, each at its cost (`stream-app models`); one that is better takes over",
+    )
+    champion_window: int = _field(
+        10_000,
+        unit="examples",
+        ge=500,
+        le=10_000_000,
+        reason="over which champion and challengers are compared; at a base rate of 3 % some 300 buyers",
+    )
+    band_rule: Literal["fixed", "f1", "profit"] = _field(
+        "f1",
+        unit="name",
+        reason="where bands begin: found from the outcomes, for F1 or for the profit of an offer, or fixed as below",
     )
     band_fence_min: float = _field(
         0.08,
         unit="probability",
         gt=0.0,
         lt=1.0,
-        reason="scores from here on are `on_the_fence`: above twice a usual base rate of 3 to 4 %",
+        reason="scores from here on are `on_the_fence`, until outcomes tell: twice a usual base rate of 3 to 4 %",
     )
     band_likely_min: float = _field(
         0.40,
         unit="probability",
         gt=0.0,
         lt=1.0,
-        reason="scores from here on are `likely`: above what a cart alone predicts (about 27 %)",
+        reason="scores from here on are `likely`, until outcomes tell: above what a cart alone predicts (about 27 %)",
+    )
+    offer_margin: float = _field(
+        0.30,
+        unit="share of the order",
+        gt=0.0,
+        le=1.0,
+        reason="what an order earns at full price; with `band_rule` profit",
+    )
+    offer_discount: float = _field(
+        0.10,
+        unit="share of the order",
+        ge=0.0,
+        le=1.0,
+        reason="what an offer gives away when it is used",
+    )
+    offer_effect: float = _field(
+        2.0,
+        unit="odds ratio",
+        ge=1.0,
+        le=100.0,
+        reason="by how much an offer multiplies the odds of a purchase: measure it against a holdout",
+    )
+    offer_cost: float = _field(
+        0.001,
+        unit="share of the order",
+        ge=0.0,
+        le=1.0,
+        reason="of showing an offer at all, attention included: without it even the least likely would get one",
     )
     base_rate: float = _field(
         0.03,
@@ -280,6 +326,12 @@ class Settings(BaseSettings):
         """Flags and file, then the environment; dotenv and secret files would be a second way."""
         # First wins. `load` passes flags over file as init values.
         return (init_settings, env_settings)
+
+    @property
+    def models(self) -> list[str]:
+        """All that learn, the one that serves at first in front."""
+        names = (name.strip() for name in f"{self.model},{self.challengers}".split(","))
+        return list(dict.fromkeys(name for name in names if name))
 
     def topic(self, name: str) -> str:
         """The full name of a topic of `stream_app.topics`."""

@@ -31,6 +31,9 @@ _DAY_MS: Final = 24 * 3600 * 1000
 #: for events topics that take somewhat more. What is longer still is cut (`backends`).
 _DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
 
+#: A forest's state is a megabyte, and need not compress.
+_SNAPSHOT_BYTES: Final = 2 * 1024 * 1024
+
 TOPICS: Final[tuple[TopicSpec, ...]] = (
     # Replayed history and late labels must not vanish before they are read: a week, the Kafka default, said aloud.
     TopicSpec(EVENTS, "canonical events, keyed by visitor", True, {"retention.ms": str(7 * _DAY_MS)}),
@@ -54,7 +57,12 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
             "min.compaction.lag.ms": str(3600 * 1000),
         },
     ),
-    TopicSpec(SNAPSHOTS, "the model and what it has learned from", False, {"cleanup.policy": "compact"}),
+    TopicSpec(
+        SNAPSHOTS,
+        "the models and what they have learned from",
+        False,
+        {"cleanup.policy": "compact", "max.message.bytes": str(_SNAPSHOT_BYTES)},
+    ),
     TopicSpec(
         DEAD_LETTERS,
         "rejected records, bytes unchanged, with the reason",

@@ -1,5 +1,8 @@
 """The trainer's loop: stand by, restore, then poll, fold, publish. One process learns; the others stand by.
 
+Beside the examples it heeds commands: which model a person wants to serve. One that was obeyed is remembered in the
+snapshots, so it is obeyed once.
+
 | crash after          | in Kafka          | on restart                                                              |
 | -------------------- | ----------------- | ----------------------------------------------------------------------- |
 | poll, fold           | nothing           | the same examples are folded again from the snapshot's offsets          |
@@ -19,9 +22,17 @@ from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.pulse import PULSE_S, KafkaPulse
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.learner import Learner, UnreadableExampleError, decode_example
-from stream_app.core.model import IntentModel, NonFiniteError
+from stream_app.core.model import NonFiniteError
 from stream_app.core.processor import Record
-from stream_app.core.snapshots import RefusedError, SnapshotReader, encode_snapshot
+from stream_app.core.snapshots import (
+    Command,
+    RefusedError,
+    SnapshotReader,
+    TooLargeError,
+    encode_snapshot,
+    read_command,
+)
+from stream_app.learning import new_learner
 from stream_app.observe import Observer
 from stream_app.settings import Settings
 
@@ -52,7 +63,7 @@ class Trainer:
         self._poisoned: dict[int, int] = {}
         #: standby, restoring, learning or stopped
         self.state = "standby"
-        self.learner = self._new_learner()
+        self.learner = new_learner(settings)
         self._published_updates = -1
         self._published_at = 0.0
         #: monotonic time of the last finished turn: what readiness looks at
@@ -72,7 +83,7 @@ class Trainer:
 
     async def run(self) -> None:
         """Stand by or learn until stopped."""
-        election = TrainerElection(self._settings, self._clients, self._settings.model)
+        election = TrainerElection(self._settings, self._clients)
         pulse = asyncio.create_task(self._feel_pulse(), name="trainer-pulse")
         try:
             pause = _RETRY_S
@@ -131,12 +142,14 @@ class Trainer:
 
     async def _learn(self, election: TrainerElection) -> None:
         self._set_state("restoring")
-        writer = SnapshotWriter(self._settings, self._clients, self._settings.model)
+        writer = SnapshotWriter(self._settings, self._clients)
         examples = ExampleLog(self._settings, self._clients)
+        tail = SnapshotTail(self._settings, self._clients)
         try:
             # Fence first: only then is the newest snapshot the last one.
             await writer.start()
-            self.learner = await self._restore()
+            await tail.start()
+            self.learner = await self._restore(tail)
             self.learner.poisoned = self._poisoned
             for gap in await examples.start(self.learner.offsets):
                 self._observer.model_error(gap)
@@ -147,6 +160,8 @@ class Trainer:
                 if not stopping:
                     found = await examples.poll(timeout_ms=_POLL_MS, records_max=_EXAMPLES_PER_TURN)
                     self._fold(found)
+                    for record in await tail.poll(timeout_ms=0):
+                        self._heed(*record)
                 await election.touch()
                 due = time.monotonic() - self._published_at >= self._settings.snapshot_interval_ms / 1000
                 if (due or stopping) and self._marker() != self._published_updates:
@@ -156,6 +171,7 @@ class Trainer:
                     return
         finally:
             await examples.stop()
+            await tail.stop()
             await writer.stop()
 
     def _fold(self, found: list[tuple[int, Record]]) -> None:
@@ -185,15 +201,21 @@ class Trainer:
         started = time.monotonic()
         learner = self.learner
         learner.version += 1
+        # Challengers first: one that has become useless is replaced, and the champion's record says so.
+        challengers = learner.export_challengers()
         state = learner.export()
-        records = encode_snapshot(
-            self._settings.model,
-            state,
-            learner.model.priors.table.take_changes(),
-            version=learner.version,
-            published_at=int(time.time() * 1000),
-            secret=self._secret,
-        )
+        changes = learner.priors.table.take_changes()
+        try:
+            records = encode_snapshot(
+                state,
+                changes,
+                challengers,
+                version=learner.version,
+                published_at=int(time.time() * 1000),
+                secret=self._secret,
+            )
+        except TooLargeError as error:
+            raise NonFiniteError(str(error)) from None
         self._published_updates, self._published_at = self._marker(), started
         await writer.write(records)
         self._observer.snapshot_published(
@@ -204,35 +226,49 @@ class Trainer:
         self._observer.quality("third_event", quality.third_event())
         self._observer.quality("recent", quality.recent())
 
-    async def _restore(self) -> Learner:
-        """The learner of the newest good snapshot, or a new one."""
-        learner = self._new_learner()
-        reader = SnapshotReader(self._settings.model, secret=self._secret)
-        tail = SnapshotTail(self._settings, self._clients)
-        await tail.start()
-        try:
-            end = await tail.end()
-            while await tail.position() < end:
-                for key, value, signature in await tail.poll(timeout_ms=500):
-                    try:
-                        found = reader.read(key, value, signature)
-                        if found is None:
-                            continue
-                        head, entries = found
-                        learner.restore(head.state)
-                        learner.model.priors.table.put_changes(entries)
-                    except RefusedError as error:
-                        self._observer.snapshot_refused(error.reason, str(error))
-                    except (ValueError, KeyError, TypeError) as error:
-                        self._observer.snapshot_refused("unusable", repr(error))
-                self.progress = time.monotonic()
-        finally:
-            await tail.stop()
+    async def _restore(self, tail: SnapshotTail) -> Learner:
+        """The learner of the newest good snapshot, or a new one; `tail` then stands at the end of what there was."""
+        learner = new_learner(self._settings)
+        reader = SnapshotReader(secret=self._secret, challengers=True)
+        command: Command | None = None
+        end = await tail.end()
+        while await tail.position() < end:
+            for key, value, signature in await tail.poll(timeout_ms=500):
+                try:
+                    command = read_command(key, value, signature, secret=self._secret) or command
+                    found = reader.read(key, value, signature)
+                    if found is None:
+                        continue
+                    learner.restore(found.head.state, found.challengers)
+                    learner.priors.table.put_changes(found.entries)
+                except RefusedError as error:
+                    self._observer.snapshot_refused(error.reason, str(error))
+                except (ValueError, KeyError, TypeError) as error:
+                    self._observer.snapshot_refused("unusable", repr(error))
+            self.progress = time.monotonic()
+        if command is not None:
+            self._obey(learner, command)
         return learner
 
-    def _new_learner(self) -> Learner:
-        model = IntentModel(self._settings.model, base_rate=self._settings.base_rate)
-        return Learner(model, hold_ms=self._settings.label_hold_ms)
+    def _heed(self, key: bytes | None, value: bytes | None, signature: bytes | None) -> None:
+        """A record that came to the snapshots while learning: ours, or a command."""
+        try:
+            command = read_command(key, value, signature, secret=self._secret)
+        except RefusedError as error:
+            self._observer.snapshot_refused(error.reason, str(error))
+            return
+        if command is not None:
+            self._obey(self.learner, command)
+
+    def _obey(self, learner: Learner, command: Command) -> None:
+        if command.id in learner.champion.commands:
+            return
+        reason = "by hand" if command.model is not None else "by hand: log-loss chooses again"
+        refused = learner.promote(command.model, reason=reason, command=command.id)
+        if refused is not None:
+            self._observer.model_error(f"command {command.id}: {refused}")
+        # Who gave it waits for the snapshot that says what became of it.
+        self._published_updates = -1
 
     def _marker(self) -> int:
         """Moves with every example read, so that a snapshot is due when anything was."""

@@ -28,6 +28,7 @@ _GAP_MS = 1_800_000
 
 class _BaseRate:
     name, version, updates, cold = "newton", 12, 3_456, False
+    bands = None
 
     def score_many(self, x: Any, keys: Any) -> Any:
         return 0.1 + 0.01 * x[:, 0]

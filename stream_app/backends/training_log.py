@@ -85,11 +85,11 @@ class SnapshotTail:
 class SnapshotWriter:
     """Writes snapshots, each in one transaction. `start` fences whoever wrote before."""
 
-    def __init__(self, settings: Settings, clients: KafkaClients, model: str) -> None:
+    def __init__(self, settings: Settings, clients: KafkaClients) -> None:
         self._clients = clients
         self._topic = settings.topic(topics.SNAPSHOTS)
         self._client_id = f"{settings.group_id}-trainer"
-        self._transactional_id = f"{settings.topic_prefix}{settings.group_id}-trainer-{model}"
+        self._transactional_id = f"{settings.topic_prefix}{settings.group_id}-trainer"
         self._producer: TransactionalProducer | None = None
 
     async def start(self) -> None:
@@ -182,10 +182,10 @@ class ExampleLog:
 class TrainerElection(ConsumerRebalanceListener):
     """Whether this process is the one that may learn."""
 
-    def __init__(self, settings: Settings, clients: KafkaClients, model: str) -> None:
+    def __init__(self, settings: Settings, clients: KafkaClients) -> None:
         self._clients = clients
         self._client_id = f"{settings.group_id}-trainer"
-        self._group = f"{settings.topic_prefix}{settings.group_id}-trainer-{model}"
+        self._group = f"{settings.topic_prefix}{settings.group_id}-trainer"
         self._topic = settings.topic(topics.SNAPSHOTS)
         self._consumer: AIOKafkaConsumer | None = None
         self.elected = asyncio.Event()

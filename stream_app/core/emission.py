@@ -70,7 +70,7 @@ def write_scores(
     packed = features.pack(fixed)
     values = x.tolist()
     name, version, updates, cold = scorer.name, scorer.version, scorer.updates, scorer.cold
-    fence, likely = rules.band_fence_min, rules.band_likely_min
+    fence, likely = scorer.bands or (rules.band_fence_min, rules.band_likely_min)
     encode, feature_values = records.encode, features.FeatureValues
     bands = [0, 0, 0]
     for row, score, data, numbers in zip(rows, scores, packed, values, strict=True):
@@ -131,26 +131,28 @@ def write_examples(effects: Effects, resolved: list[Resolved]) -> None:
 
     Nor do they depend on which other visitors' outcomes had been taken before a crash.
     """
-    found: list[tuple[Outcome, tuple[int, int, int]]] = []
+    found: list[tuple[Outcome, tuple[int, int, int], int]] = []
     ranked = [(entry.trigger, crc32(entry.visitor_id.encode()), entry.visitor_id, entry.outcomes) for entry in resolved]
     ranked.sort(key=lambda entry: entry[:3])
     place, n = None, 0
     for trigger, rank, _, told in ranked:
         if place != (trigger, rank):
             place, n = (trigger, rank), 0
-        for outcome in told:
-            found.append((outcome, (*trigger, rank << _ORDINAL_BITS | n)))
+        for left, outcome in zip(reversed(range(len(told))), told, strict=True):
+            found.append((outcome, (*trigger, rank << _ORDINAL_BITS | n), left))
             n += 1
     if not found:
         return
-    values = features.to_float(features.unpack_many([outcome.sample.x for outcome, _ in found])).tolist()
+    values = features.to_float(features.unpack_many([outcome.sample.x for outcome, _, _ in found])).tolist()
     effects.examples += [
-        (outcome.visitor_id.encode(), records.encode(example_record(outcome, position, numbers)))
-        for (outcome, position), numbers in zip(found, values, strict=True)
+        (outcome.visitor_id.encode(), records.encode(example_record(outcome, position, left, numbers)))
+        for (outcome, position, left), numbers in zip(found, values, strict=True)
     ]
 
 
-def example_record(outcome: Outcome, position: tuple[int, int, int], values: Sequence[float]) -> records.Example:
+def example_record(
+    outcome: Outcome, position: tuple[int, int, int], left: int, values: Sequence[float]
+) -> records.Example:
     """An outcome as what the model learns from; `values` are its sample's features, in the order of their names."""
     sample = outcome.sample
     return records.Example(
@@ -172,6 +174,7 @@ def example_record(outcome: Outcome, position: tuple[int, int, int], values: Seq
         position=position,
         touched=outcome.touched,
         events_offset=outcome.events_offset,
+        left=left,
     )
 
 

@@ -1,10 +1,13 @@
-"""The trainer's fold: examples in, a model that has learned each of them exactly once.
+"""The trainer's fold: examples in, models that have learned each of them exactly once, and the choice among them.
 
-    state' = fold(state, example)       the same examples in the same order give the same model
+    state' = fold(state, example)       the same examples in the same order give the same models and the same champion
 
 For each example: recognise a repetition, observe (the served score against the label, before learning), then learn. The
-fold's state contains the position it has reached in every input partition, so that model and positions travel in one
+fold's state contains the position it has reached in every input partition, so that models and positions travel in one
 snapshot and a restart repeats and skips nothing.
+
+One model serves, the champion; challengers learn beside it and are compared with it (`core/contender.py`). An episode's
+examples come together: they are predicted together by all, then learned.
 
 A cold start is lopsided: a checkout is told at once, a session without one only when its gap has passed, so the first
 half hour would be all positives. Until the model is warm, positives therefore wait until negatives of the same age have
@@ -15,25 +18,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
+from stream_app.core.bands import Bands, BandThresholds, Offer
+from stream_app.core.champion import Champion
+from stream_app.core.contender import Contender
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.model import IntentModel, NonFiniteError
+from stream_app.core.model import IntentModel, NonFiniteError, PurchasePriors, Rows, input_row, learn_touched
 from stream_app.core.prequential import Prequential
 from stream_app.core.priors import HALF_LIFE_MS
 from stream_app.core.records import Example
 
-#: Episodes that must have been learned before the model is believed: with fewer than twenty positives the sixty weights
-#: are mostly noise, and two hundred negatives are what a base rate of a few percent brings along anyway.
-WARM_POSITIVES_MIN: Final = 20
-WARM_NEGATIVES_MIN: Final = 200
-
 #: Positives that may wait at once: an hour of a large shop's cold start. The oldest is learned when one more comes.
 HELD_MAX: Final = 5_000
 
+#: Examples of an episode that may wait for its last one: a reservoir holds at most 24 (the setting `reservoir_size`).
+_EPISODE_EXAMPLES_MAX: Final = 24
 
 #: From the first outcome to the last: 2^(span / half-life) of the priors' forward decay must stay a finite number, also
 #: when millions of them are added up. 38 years; 39 would be too long.
@@ -62,11 +66,28 @@ def decode_example(value: bytes | None) -> TypedExample:
 
 
 class Learner:
-    """The fold. `hold_ms` is the common age at which positives are learned once warm; 0 learns them at once."""
+    """The fold.
 
-    def __init__(self, model: IntentModel, *, hold_ms: int = 0) -> None:
-        self.model = model
+    `models` are names of the zoo, the first of which serves at first; `window` is the number of examples over which
+    they are compared. `hold_ms` is the common age at which positives are learned once warm; 0 learns them at once.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[str],
+        *,
+        base_rate: float,
+        hold_ms: int = 0,
+        window: int = 10_000,
+        bands: BandThresholds | None = None,
+    ) -> None:
         self.hold_ms = hold_ms
+        self._base_rate, self._window = base_rate, window
+        self.priors = PurchasePriors(base_rate)
+        #: by name; all share the priors
+        self.contenders: dict[str, Contender] = {name: self._join(name) for name in models}
+        self.champion = Champion(next(iter(self.contenders)))
+        self.bands = bands or BandThresholds("fixed", Bands(0.08, 0.4), Offer(0.3, 0.1, 2.0, 0.0))
         self.prequential = Prequential()
         self.updates = 0
         self.version = 0
@@ -78,6 +99,8 @@ class Learner:
         #: newest label time
         self.clock = -1
         self.held: deque[Example] = deque()
+        #: partition → the examples of an episode of which more are to come
+        self.pending: dict[int, list[Example]] = {}
         #: partition → next offset to read
         self.offsets: dict[int, int] = {}
         #: (partition, kind) → last position learned, see `records.Example`
@@ -86,14 +109,24 @@ class Learner:
         self.poisoned: dict[int, int] = {}
 
     @property
+    def serving(self) -> Contender:
+        """The champion."""
+        return self.contenders[self.champion.name]
+
+    @property
+    def model(self) -> IntentModel:
+        """The champion's model."""
+        return self.serving.model
+
+    @property
     def cold(self) -> bool:
         """Whether the base rate should be served instead of the model's word."""
-        return self.positives < WARM_POSITIVES_MIN or self.negatives < WARM_NEGATIVES_MIN
+        return not self.serving.warm
 
     @property
     def base_rate(self) -> float:
         """Share of episodes that end in a checkout, as far as known."""
-        return self.model.priors.table.base_rate
+        return self.priors.table.base_rate
 
     def fold(self, partition: int, offset: int, example: Example) -> bool:
         """Take one example from the log; False if it is a repetition.
@@ -116,25 +149,27 @@ class Learner:
         self.prequential.observe(
             example.score, example.label, weight=example.weight, events=example.events, cold=example.cold
         )
+        waiting = self.pending.get(partition)
+        if waiting and not _same_episode(waiting[-1], example):
+            # Its last one never came: what should be together is, as far as it goes.
+            self._take(partition)
         if offset < self.poisoned.get(partition, 0):
             return True
-        if example.label and self._must_wait(example):
-            self.held.append(example)
-            if len(self.held) > HELD_MAX:
-                self._learn(self.held.popleft())
-            return True
-        self._learn(example)
-        if not example.label:
-            self.frontier = max(self.frontier, example.event_time)
-        self._release()
+        waiting = self.pending.setdefault(partition, [])
+        waiting.append(example)
+        if not example.left or len(waiting) >= _EPISODE_EXAMPLES_MAX:
+            self._take(partition)
         return True
 
     def export(self) -> dict[str, Any]:
-        """All of the fold's state but the priors' entries, as plain values and arrays."""
-        table = self.model.priors.table
+        """All of the fold's state but the priors' entries and the challengers, as plain values and arrays."""
+        table = self.priors.table
         return {
-            "model": self.model.name,
-            "classifier": self.model.export(),
+            "model": self.champion.name,
+            "champion": self.champion.export(),
+            "serving": self.serving.export(),
+            "standings": [list(contender.standing()) for contender in self.contenders.values()],
+            "bands": self.bands.export(),
             "priors": {"landmark": table.landmark, "newest": table.newest, "base": list(table.base)},
             "prequential": self.prequential.export(),
             "updates": self.updates,
@@ -142,46 +177,99 @@ class Learner:
             "episodes": [self.positives, self.negatives, self.repeated],
             "clock": [self.frontier, self.clock],
             "held": [msgspec.to_builtins(example) for example in self.held],
+            "pending": [
+                [partition, [msgspec.to_builtins(example) for example in waiting]]
+                for partition, waiting in sorted(self.pending.items())
+            ],
             "offsets": [[partition, offset] for partition, offset in sorted(self.offsets.items())],
             "positions": [[*place, *position] for place, position in sorted(self.positions.items())],
         }
 
-    def restore(self, values: dict[str, Any]) -> None:
-        """Continue from an `export`; the priors' entries are put back apart.
+    def export_challengers(self) -> dict[str, dict[str, Any]]:
+        """The other contenders by name. One that is not finite begins anew; that is recorded among the changes."""
+        found = {}
+        for name, contender in self.contenders.items():
+            if name == self.champion.name:
+                continue
+            try:
+                found[name] = contender.export()
+            except NonFiniteError as error:
+                self.champion.note(name, str(error), time=self.clock, updates=self.updates)
+                self.contenders[name] = self._join(name)
+                found[name] = self.contenders[name].export()
+        return found
+
+    def restore(self, values: dict[str, Any], challengers: dict[str, dict[str, Any]]) -> None:
+        """Continue from an `export` and `export_challengers`; the priors' entries are put back apart.
+
+        The champion is the snapshot's, be it among our models or not; of the others only ours are taken, and one of
+        ours that the snapshot does not have begins to learn now.
 
         Raises
         ------
         ValueError
-            If the values are another model's, or damaged; nothing has changed then.
+            If the values are damaged, or of a model that is not in the zoo; nothing has changed then.
         """
-        if values["model"] != self.model.name:
-            raise ValueError(
-                f"got a snapshot of model {values['model']!r}, expected {self.model.name!r}: set `model` to the "
-                "snapshot's, or give the new model a topic prefix of its own"
-            )
-        prequential = Prequential()
+        prequential, bands = Prequential(), self.bands.empty()
         try:
+            name = str(values["model"])
+            champion = Champion(name)
+            champion.restore(values["champion"])
+            contenders = {model: self._join(model) for model in dict.fromkeys((name, *self.contenders))}
+            for model, contender in contenders.items():
+                if model == name:
+                    contender.restore(values["serving"])
+                elif model in challengers:
+                    contender.restore(challengers[model])
             priors = values["priors"]
             landmark, newest, base = int(priors["landmark"]), int(priors["newest"]), [float(n) for n in priors["base"]]
+            bands.restore(values["bands"])
             prequential.restore(values["prequential"])
             updates, version = int(values["updates"]), int(values["version"])
             positives, negatives, repeated = (int(count) for count in values["episodes"])
             frontier, clock = (int(time) for time in values["clock"])
             held: deque[Example] = deque(msgspec.convert(example, TypedExample) for example in values["held"])
+            pending: dict[int, list[Example]] = {
+                int(partition): [msgspec.convert(example, TypedExample) for example in waiting]
+                for partition, waiting in values["pending"]
+            }
             offsets = {int(partition): int(offset) for partition, offset in values["offsets"]}
             positions = {(int(p), int(k)): (int(t), int(n)) for p, k, t, n in values["positions"]}
-            classifier = values["classifier"]
-            for example in held:
+            for example in (*held, *(example for waiting in pending.values() for example in waiting)):
                 check_finite(example)
         except (ValueError, KeyError, TypeError, NonFiniteError, msgspec.ValidationError) as error:
-            raise ValueError(f"got a damaged snapshot of model {self.model.name!r} ({error!r})") from None
-        self.model.restore(classifier)
-        self.model.priors.table.set_clock(landmark=landmark, newest=newest, base=base)
+            raise ValueError(f"got a damaged snapshot of model {values.get('model')!r} ({error!r})") from None
+        self.contenders, self.champion, self.bands = contenders, champion, bands
+        self.priors.table.set_clock(landmark=landmark, newest=newest, base=base)
         self.prequential = prequential
         self.updates, self.version = updates, version
         self.positives, self.negatives, self.repeated = positives, negatives, repeated
         self.frontier, self.clock = frontier, clock
-        self.held, self.offsets, self.positions = held, offsets, positions
+        self.held, self.pending, self.offsets, self.positions = held, pending, offsets, positions
+
+    def promote(self, name: str | None, *, reason: str, command: str = "") -> str | None:
+        """Let a person choose: the champion, who then stays until told, or None to choose by log-loss again.
+
+        Returns what speaks against it, in words, or None. `command` is remembered, so that it is obeyed once.
+        """
+        contender = self.contenders.get(name) if name is not None else self.serving
+        refused = None
+        if contender is None:
+            refused = f"got model {name!r}, which is not learning: expected one of {', '.join(sorted(self.contenders))}"
+        elif not contender.warm and contender is not self.serving:
+            refused = (
+                f"model {name} has learned {contender.positives} checkouts and {contender.negatives} other episodes: "
+                "too few to be believed"
+            )
+        self.champion.obey(command, refused)
+        if contender is None or refused is not None:
+            return refused
+        self.champion.pinned = name is not None
+        self._crown(contender, reason)
+        return None
+
+    def _join(self, name: str) -> Contender:
+        return Contender(IntentModel(name, base_rate=self._base_rate, priors=self.priors), window=self._window)
 
     def _check_time(self, example: Example) -> None:
         """Refuse a time that the priors cannot count in: one such example would end all learning, or all that is known.
@@ -191,12 +279,58 @@ class Learner:
         NonFiniteError
             Naming the time.
         """
-        landmark, time = self.model.priors.table.landmark, example.label_time
+        landmark, time = self.priors.table.landmark, example.label_time
         if time < EVENT_TIME_MS_MIN or (landmark >= 0 and time - landmark > LEARNING_SPAN_MS_MAX):
             raise NonFiniteError(
                 f"example {example.event_id}: got label_time {time}, expected at least {EVENT_TIME_MS_MIN} and at most "
                 f"{LEARNING_SPAN_MS_MAX} after the first ({landmark})"
             )
+
+    # ---- an episode's examples --------------------------------------------------------------------------------------
+
+    def _take(self, partition: int) -> None:
+        """Predict the examples that came together, then learn them or let them wait."""
+        examples = self.pending.pop(partition)
+        rows = Rows([input_row(self.priors, example) for example in examples])
+        label, weights = examples[0].label, [example.weight for example in examples]
+        if self.serving.warm:
+            self._compare(rows, label, weights)
+        for n, example in enumerate(examples):
+            if label and self._must_wait(example):
+                self.held.append(example)
+                if len(self.held) > HELD_MAX:
+                    self._learn(self.held.popleft())
+                continue
+            self._learn(example, rows, n)
+            if not label:
+                self.frontier = max(self.frontier, example.event_time)
+        self._release()
+
+    def _compare(self, rows: Rows, label: int, weights: list[float]) -> None:
+        champion = self.serving
+        warm = [contender for contender in self.contenders.values() if contender.warm]
+        for contender in warm:
+            contender.predict(rows)
+        self.bands.observe(champion.p, label, weights)
+        for contender in warm:
+            contender.observe(label, weights, champion)
+        if self.champion.pinned or len(warm) < 2:
+            return
+        better = [contender for contender in warm if contender.beats_champion(champion)]
+        if better:
+            best = min(better, key=lambda contender: contender.standing().difference)
+            standing, former = best.standing(), champion.standing()
+            self._crown(
+                best,
+                f"log-loss {standing.log_loss:.4f} against {former.log_loss:.4f}, lower by {-standing.z:.1f} standard "
+                f"errors over {standing.examples:.0f} examples",
+            )
+
+    def _crown(self, contender: Contender, reason: str) -> None:
+        if contender is not self.serving:
+            for other in self.contenders.values():
+                other.compare_anew()
+        self.champion.change(contender.name, reason, time=self.clock, updates=self.updates)
 
     def _must_wait(self, example: Example) -> bool:
         # Those that began to wait while cold stay in the queue until their time comes, so that the model does not get
@@ -212,14 +346,27 @@ class Learner:
                 return
             self._learn(self.held.popleft())
 
-    def _learn(self, example: Example) -> None:
-        self.model.learn(example)
+    def _learn(self, example: Example, rows: Rows | None = None, n: int = 0) -> None:
+        """Teach all models, then the priors; its inputs are the n-th of `rows`, or else those of now."""
+        if rows is None:
+            rows = Rows([input_row(self.priors, example)])
+        closes = example.touched is not None
+        for contender in self.contenders.values():
+            contender.learn(rows, n, example.label, closes=closes, event_id=example.event_id)
+        learn_touched(self.priors, example)
         self.updates += 1
-        if example.touched is not None:
-            if example.label:
-                self.positives += 1
-            else:
-                self.negatives += 1
+        if closes:
+            self.positives += example.label
+            self.negatives += 1 - example.label
+
+
+def _same_episode(one: Example, other: Example) -> bool:
+    return (one.position[:2], one.visitor_id, one.session_id, one.label) == (
+        other.position[:2],
+        other.visitor_id,
+        other.session_id,
+        other.label,
+    )
 
 
 def check_finite(example: Example) -> None:

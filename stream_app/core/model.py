@@ -1,11 +1,13 @@
-"""The model that serves and learns: a River pipeline `PurchasePriors | classifier`, the classifier by its name.
+"""The model that serves and learns: a River pipeline `PurchasePriors | classifier`, and a calibrator behind it.
 
 Its input `x` holds the registered features by name and, under `keys`, `touched` and `label_time`, what the priors read.
-Served scores equal what a bare River loop over the same examples gives, number by number (`tests/parity`).
+Served scores equal what a bare River loop over the same examples gives, number by number (`tests/parity`); while the
+calibrator serves, its line of the logit comes on top.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 from zlib import crc32
@@ -16,11 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 from river import compose
 
+from stream_app.core.calibration import Calibrator
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.records import Example, Keys
 from stream_app.core.zoo.catalogue import ZOO
 from stream_app.core.zoo.graph import NonFiniteError
-from stream_app.core.zoo.inputs import CLOCK_FEATURES, INPUT_NAMES, LEARNED_FEATURES, PurchasePriors
+from stream_app.core.zoo.inputs import CLOCK_FEATURES, INPUT_NAMES, LEARNED_FEATURES, PurchasePriors, Rows
 from stream_app.core.zoo.outline import outline
 from stream_app.core.zoo.reader import from_plain
 from stream_app.core.zoo.writer import to_plain
@@ -34,6 +37,9 @@ __all__ = [
     "IntentModel",
     "NonFiniteError",
     "PurchasePriors",
+    "Rows",
+    "input_row",
+    "learn_touched",
     "river_input",
 ]
 
@@ -51,17 +57,19 @@ _INPUTS: Final = crc32(",".join(INPUT_NAMES).encode())
 
 
 class IntentModel:
-    """A named pipeline that scores events and learns examples.
+    """A named classifier behind the purchase priors, with its calibrator: it scores events and learns examples.
 
-    Raises ValueError for a name that is not in the zoo.
+    Several models may share one `priors`; then whoever holds them all teaches those (`core/learner.py`), and
+    `learn_row` the classifier alone. Raises ValueError for a name that is not in the zoo.
     """
 
-    def __init__(self, name: str, *, base_rate: float) -> None:
+    def __init__(self, name: str, *, base_rate: float, priors: PurchasePriors | None = None) -> None:
         if name not in ZOO:
             raise ValueError(f"got model {name!r}, expected one of {', '.join(sorted(ZOO))}")
         self.name = name
         self._entry = ZOO[name]
-        self.priors = PurchasePriors(base_rate)
+        self.priors = priors or PurchasePriors(base_rate)
+        self.calibrator = Calibrator()
         self._failure: str | None = None
         self._use(self._entry.build(base_rate))
 
@@ -77,24 +85,58 @@ class IntentModel:
             # A logit beyond ±709 overflows to a probability of 0 or 1, which is right; clipped below.
             with np.errstate(over="ignore"):
                 p = self.pipeline.predict_proba_many(frame)[True].to_numpy()
-        result: npt.NDArray[np.float64] = np.clip(np.round(p, 6), SCORE_MIN, 1.0 - SCORE_MIN)
-        return result
+        return as_served(self.calibrator.apply(p))
+
+    def raw(self, rows: Rows) -> list[float]:
+        """The classifier's own probabilities for rows of inputs, uncalibrated."""
+        try:
+            if self._by_rows:
+                found: list[float] = self.classifier.predict_rows(rows.matrix).tolist()
+            else:
+                found = [float(self.classifier.predict_proba_one(x)[True]) for x in rows.dicts]
+        except (ArithmeticError, ValueError) as error:
+            found, told = [math.nan], repr(error)
+        else:
+            told = "got a probability that is not finite"
+        if math.isfinite(sum(found)):
+            return found
+        # A classifier that learning has made useless: `export` will say so.
+        self._failure = self._failure or f"predicting: {told}"
+        return [0.5] * len(rows)
+
+    def calibrated(self, raw: Sequence[float]) -> list[float]:
+        """The same as they would be served."""
+        served: list[float] = as_served(self.calibrator.apply(np.array(raw))).tolist()
+        return served
 
     def learn(self, example: Example) -> None:
-        """Learn one example, which must be finite; `export` refuses to hand out a model that is not, or is half taught.
+        """Learn one example, priors included; it must be finite.
+
+        `export` refuses to hand out a model that is not, or is half taught.
+        """
+        self.learn_row(Rows([input_row(self.priors, example)]), 0, example.label, event_id=example.event_id)
+        # After the classifier, as in a River pipeline: no example sees its own label.
+        learn_touched(self.priors, example)
+
+    def learn_row(self, rows: Rows, n: int, label: int, *, event_id: str) -> None:
+        """Teach the classifier one of the rows of inputs.
 
         Sample weights are left out: measured, they make it worse (docs/adr/0013).
         """
         try:
-            self.pipeline.learn_one(river_input(example), bool(example.label))
+            if self._by_rows:
+                self.classifier.learn_row(rows.matrix[n], label)
+            else:
+                self.classifier.learn_one(rows.dicts[n], bool(label))
         except (ArithmeticError, ValueError) as error:
             # An overflow, or the bin of no number: what it was about to change is half changed.
-            self._failure = f"learning example {example.event_id}: {error!r}"
+            self._failure = f"learning example {event_id}: {error!r}"
 
     def export(self) -> dict[str, Any]:
-        """The classifier's state as plain numbers and arrays; the priors travel apart, entry by entry.
+        """The classifier's and the calibrator's state as plain numbers and arrays.
 
-        It looks at every number of the state, so that no snapshot has one that is not finite.
+        The priors travel apart, entry by entry. It looks at every number of the state, so that no snapshot has one that
+        is not finite.
 
         Raises
         ------
@@ -104,9 +146,10 @@ class IntentModel:
         if self._failure is not None:
             raise NonFiniteError(f"model {self.name}: {self._failure}")
         try:
-            return {"name": self.name, "inputs": _INPUTS, **to_plain(self.classifier)}
+            plain = to_plain(self.classifier)
         except NonFiniteError as error:
             raise NonFiniteError(f"model {self.name}: {error}") from None
+        return {"name": self.name, "inputs": _INPUTS, "calibrator": self.calibrator.export(), **plain}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from an `export`.
@@ -119,15 +162,40 @@ class IntentModel:
         got = (state.get("name"), state.get("inputs")) if isinstance(state, dict) else None
         if got != (self.name, _INPUTS):
             raise ValueError(f"got a snapshot of model and inputs {got}, expected {(self.name, _INPUTS)}")
+        calibrator = Calibrator()
+        try:
+            calibrator.restore(state["calibrator"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"got a snapshot of model {self.name!r} with a damaged calibrator ({error!r})") from None
         classifier = from_plain(state)
         if outline(classifier) != outline(self.classifier):
             raise ValueError(f"got a snapshot of {outline(classifier)}, expected {outline(self.classifier)}")
         self._failure = None
+        self.calibrator = calibrator
         self._use(classifier)
 
     def _use(self, classifier: Any) -> None:
         self.classifier = classifier
+        #: whether it takes arrays: a dict for each row would cost as much as its own work
+        self._by_rows = hasattr(classifier, "learn_row")
         self.pipeline = compose.Pipeline(("priors", self.priors), ("classifier", classifier))
+
+
+def as_served(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Probabilities as they are served: six digits, off 0 and 1. What is not a number stays none."""
+    result: npt.NDArray[np.float64] = np.clip(np.round(p, 6), SCORE_MIN, 1.0 - SCORE_MIN)
+    return result
+
+
+def input_row(priors: PurchasePriors, example: Example) -> list[float]:
+    """The inputs of an example, as the pipeline's transformer makes them of `river_input`."""
+    return priors.row(msgspec.structs.astuple(example.features), example.keys)
+
+
+def learn_touched(priors: PurchasePriors, example: Example) -> None:
+    """Count the episode that an example closes, if it does, as the pipeline's transformer does."""
+    if example.touched is not None:
+        priors.table.learn(example.touched, example.label, example.label_time)
 
 
 def river_input(example: Example) -> dict[str, Any]:

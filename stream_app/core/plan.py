@@ -38,6 +38,11 @@ class Scorer(Protocol):
     updates: int
     cold: bool
 
+    @property
+    def bands(self) -> tuple[float, float] | None:
+        """Where the bands `on_the_fence` and `likely` begin; None while the rules' own serve."""
+        ...
+
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         """Probabilities, shape (N,), for features of shape (N, len(FEATURES)) and N keys."""
         ...

@@ -99,7 +99,8 @@ class Example(msgspec.Struct, gc=False):
     only grow, so a reader recognises a repetition; `n` depends on the visitor alone, not on who else was due. `weight`
     is the number of scored events the example stands for (reservoir sampling). `touched` comes with the last example of
     an episode. `events_offset` is the offset of the visitor's newest event by then: it says where a label that taught
-    at once came between the events, so that a replay can apply it at the same place.
+    at once came between the events, so that a replay can apply it at the same place. `left` is the number of examples
+    of the same outcome that follow: an episode's examples lie together, and are predicted before any is learned.
     """
 
     event_id: str
@@ -121,6 +122,7 @@ class Example(msgspec.Struct, gc=False):
     touched: Touched | None = None
     events_offset: int = -1
     schema: int = FEATURE_SCHEMA
+    left: int = 0
 
 
 class ClosedSession(msgspec.Struct, gc=False):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core.learner import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
-from stream_app.core.model import SCORE_MIN, IntentModel
-from stream_app.core.priors import EntryKey
+from stream_app.core.bands import Bands, check_bands
+from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
+from stream_app.core.model import SCORE_MIN, IntentModel, PurchasePriors
 from stream_app.core.records import Keys
-from stream_app.core.snapshots import Head
+from stream_app.core.snapshots import Changes, Head
 
 
 class ServingModel:
@@ -23,37 +23,43 @@ class ServingModel:
         self.version = 0
         self.updates = 0
         self.cold = True
+        #: None until a snapshot has them, or while they are fixed
+        self.bands: Bands | None = None
         self._base_rate = base_rate
-        self._model = IntentModel(name, base_rate=base_rate)
+        self._priors = PurchasePriors(base_rate)
+        self._model = IntentModel(name, base_rate=base_rate, priors=self._priors)
 
     @property
     def base_rate(self) -> float:
         """What is served while cold."""
-        return self._model.priors.table.base_rate
+        return self._priors.table.base_rate
 
-    def take(self, head: Head, entries: Iterable[tuple[EntryKey, list[float] | None]]) -> None:
-        """Serve this snapshot from now on.
+    def take(self, head: Head, entries: Changes) -> None:
+        """Serve this snapshot from now on: its champion, be it the same model as before or another.
 
         Raises
         ------
         ValueError, KeyError, TypeError
-            If the head is not this model's, damaged or not finite; the former snapshot then stays.
+            If the head is of no model in the zoo, damaged or not finite; the former snapshot then stays.
         """
         state = head.state
-        if state.get("model") != self.name:
-            raise ValueError(f"got a snapshot of model {state.get('model')!r}, expected {self.name!r}")
-        entries = list(entries)
+        name, serving = str(state["model"]), state["serving"]
         priors, updates = state["priors"], int(state["updates"])
         landmark, newest = int(priors["landmark"]), int(priors["newest"])
-        positives, negatives, _ = state["episodes"]
+        bands = check_bands(state["bands"]["bands"]) if state["bands"]["rule"] != "fixed" else None
+        _, positives, negatives = serving["learned"]
         cold = positives < WARM_POSITIVES_MIN or negatives < WARM_NEGATIVES_MIN
         base = [float(count) for count in priors["base"]]
         numbers = [count for _, counts in entries if counts is not None for count in counts]
         if not all(map(math.isfinite, (*numbers, *base))):
             raise ValueError("got a non-finite number among the priors")
         # Everything was looked at; the classifier looks at its own before it changes anything.
-        self._model.restore(state["classifier"])
-        table = self._model.priors.table
+        model = self._model
+        if name != self.name:
+            model = IntentModel(name, base_rate=self._base_rate, priors=self._priors)
+        model.restore(serving["classifier"])
+        self._model, self.name, self.bands = model, name, bands
+        table = self._priors.table
         table.put_changes(entries)
         table.set_clock(landmark=landmark, newest=newest, base=base)
         self.version, self.updates, self.cold = head.version, updates, cold

@@ -1,9 +1,12 @@
-"""Snapshots: how a model travels from the trainer to the scorers, signed, as plain arrays.
+"""Snapshots: how models travel from the trainer to the scorers, signed, as plain arrays.
 
-A snapshot is a small *head* (weights, moments, counts, offsets, version) and the prior entries that changed since the
-one before, each a record under its own key in a compacted topic, the head last. A reader stages entries until the head
-of their version arrives, then takes all of it: between two heads nothing of a half-written snapshot is seen. Each model
-name has keys of its own, so that several models share the topic.
+A snapshot is a *head* (the champion's weights and moments, counts, offsets, version), one record for each challenger,
+and the prior entries that changed since the one before, each a record under its own key in a compacted topic, the head
+last. A reader stages the others until the head of their version arrives, then takes all of it: between two heads
+nothing of a half-written snapshot is seen. Scorers pass over the challengers; who goes on learning takes them too.
+
+On the same topic a person tells the trainer which model is to serve: a *command*, under one key, so that the newest
+stays.
 
 Every record carries HMAC-SHA256 over its key and value. MessagePack, no pickle: reading a snapshot runs no code.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import hmac
 import math
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,7 +24,7 @@ import numpy as np
 from stream_app.core.priors import EntryKey
 
 #: Layout of the head and the entries; a reader refuses any other.
-SNAPSHOT_SCHEMA: Final = 2
+SNAPSHOT_SCHEMA: Final = 3
 
 #: Kafka header of the signature.
 SIGNATURE_HEADER: Final = "signature"
@@ -29,7 +32,19 @@ SIGNATURE_HEADER: Final = "signature"
 #: A record of the snapshots topic: key, value, signature.
 Signed = tuple[bytes, bytes, bytes]
 
+#: Kafka keys: of the head, of the command, and what those of challengers and of prior entries begin with.
+HEAD_KEY: Final = b"head"
+COMMAND_KEY: Final = b"command"
+_CHALLENGER: Final = b"challenger/"
+_PRIOR: Final = b"prior/"
+
+#: Bytes of a record: what the topic (`topics.SNAPSHOTS`) and the clients take, less what surrounds it.
+RECORD_BYTES_MAX: Final = 2 * 1024 * 1024 - 64 * 1024
+
 _ARRAY_EXT: Final = 1
+
+#: Prior entries by key, None for those dropped.
+Changes = list[tuple[EntryKey, list[float] | None]]
 
 
 class RefusedError(ValueError):
@@ -38,6 +53,10 @@ class RefusedError(ValueError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
+
+
+class TooLargeError(ValueError):
+    """A model has grown beyond what Kafka takes as one record."""
 
 
 class Head(msgspec.Struct):
@@ -62,44 +81,89 @@ def sign(key: bytes, value: bytes, secret: bytes) -> bytes:
     return hmac.digest(secret, key + b"\0" + value, "sha256")
 
 
-def head_key(model: str) -> bytes:
-    """The key of a model's head."""
-    return f"head/{model}".encode()
+class Challenger(msgspec.Struct):
+    """A challenger's record: `state` is of `Learner.export_challengers()`."""
+
+    version: int
+    state: dict[str, Any]
+
+
+class Command(msgspec.Struct):
+    """A person's choice: `model` is to serve until told otherwise, None lets log-loss choose. `given_at` in ms."""
+
+    id: str
+    model: str | None
+    given_at: int
+
+
+class Snapshot(NamedTuple):
+    """A head and what belongs to it."""
+
+    head: Head
+    entries: Changes
+    challengers: dict[str, dict[str, Any]]
 
 
 def encode_snapshot(
-    model: str,
     state: dict[str, Any],
     changes: dict[EntryKey, list[float] | None],
+    challengers: dict[str, dict[str, Any]],
     *,
     version: int,
     published_at: int,
     secret: bytes,
 ) -> list[Signed]:
-    """The records of a snapshot in the order in which they must be written: entries, then the head."""
-    signed: list[Signed] = []
-    for (kind, name), counts in changes.items():
-        key = f"prior/{model}/{kind}/{name}".encode()
-        value = _ENCODER.encode(Entry(version, counts))
-        signed.append((key, value, sign(key, value, secret)))
-    value = _ENCODER.encode(Head(SNAPSHOT_SCHEMA, version, len(changes), published_at, state))
-    signed.append((head_key(model), value, sign(head_key(model), value, secret)))
-    return signed
+    """The records of a snapshot in the order in which they must be written: entries, challengers, then the head.
+
+    Raises
+    ------
+    TooLargeError
+        If one is larger than Kafka takes, naming it.
+    """
+    records = [
+        (_PRIOR + f"{kind}/{name}".encode(), _ENCODER.encode(Entry(version, counts)))
+        for (kind, name), counts in changes.items()
+    ]
+    records += [
+        (_CHALLENGER + name.encode(), _ENCODER.encode(Challenger(version, found)))
+        for name, found in challengers.items()
+    ]
+    records.append((HEAD_KEY, _ENCODER.encode(Head(SNAPSHOT_SCHEMA, version, len(changes), published_at, state))))
+    for key, value in records:
+        if len(value) > RECORD_BYTES_MAX:
+            what = f"champion {state.get('model')!r}" if key == HEAD_KEY else key.decode(errors="replace")
+            raise TooLargeError(f"{what}: got a record of {len(value)} bytes, Kafka takes {RECORD_BYTES_MAX}")
+    return [(key, value, sign(key, value, secret)) for key, value in records]
+
+
+def encode_command(command: Command, *, secret: bytes) -> Signed:
+    """The record of a command."""
+    value = _ENCODER.encode(command)
+    return COMMAND_KEY, value, sign(COMMAND_KEY, value, secret)
+
+
+def read_command(key: bytes | None, value: bytes | None, signature: bytes | None, *, secret: bytes) -> Command | None:
+    """The command in a record; None if it holds something else. Raises RefusedError as `SnapshotReader.read`."""
+    if key != COMMAND_KEY or value is None:
+        return None
+    _check_signature(key, value, signature, secret)
+    try:
+        return _COMMAND_DECODER.decode(value)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise RefusedError("damaged", f"command: {error}") from None
 
 
 class SnapshotReader:
-    """Follows one model's records. `secret` checks the signatures."""
+    """Follows the snapshots; challengers only if asked to. `secret` checks the signatures."""
 
-    def __init__(self, model: str, *, secret: bytes) -> None:
-        self._head_key = head_key(model)
-        self._prefix = f"prior/{model}/"
+    def __init__(self, *, secret: bytes, challengers: bool = False) -> None:
         self._secret = secret
+        self._wants_challengers = challengers
         self._staged: dict[EntryKey, Entry] = {}
+        self._challengers: dict[str, Challenger] = {}
 
-    def read(
-        self, key: bytes | None, value: bytes | None, signature: bytes | None
-    ) -> tuple[Head, list[tuple[EntryKey, list[float] | None]]] | None:
-        """Take one record; a head with the entries to apply with it, else None.
+    def read(self, key: bytes | None, value: bytes | None, signature: bytes | None) -> Snapshot | None:
+        """Take one record; a head comes back with what belongs to it, everything else gives None.
 
         Raises
         ------
@@ -109,30 +173,42 @@ class SnapshotReader:
         """
         if key is None or value is None:
             return None
-        if key != self._head_key and not key.startswith(self._prefix.encode()):
+        challenger = self._wants_challengers and key.startswith(_CHALLENGER)
+        if key != HEAD_KEY and not key.startswith(_PRIOR) and not challenger:
             return None
-        if signature is None:
-            raise RefusedError("unsigned", f"record {key!r} has no {SIGNATURE_HEADER} header")
-        if not hmac.compare_digest(signature, sign(key, value, self._secret)):
-            raise RefusedError("bad_signature", f"record {key!r} was not signed with our snapshot_key")
+        _check_signature(key, value, signature, self._secret)
         try:
-            if key == self._head_key:
-                head = _HEAD_DECODER.decode(value)
-            else:
-                kind, _, name = key.decode()[len(self._prefix) :].partition("/")
+            if challenger:
+                self._challengers[key.removeprefix(_CHALLENGER).decode()] = _CHALLENGER_DECODER.decode(value)
+                return None
+            if key != HEAD_KEY:
+                kind, _, name = key.removeprefix(_PRIOR).decode().partition("/")
                 self._staged[kind, name] = _ENTRY_DECODER.decode(value)
                 return None
+            head = _HEAD_DECODER.decode(value)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError, IndexError) as error:
             raise RefusedError("damaged", f"record {key!r}: {error}") from None
         if head.schema != SNAPSHOT_SCHEMA:
             raise RefusedError("foreign_schema", f"got schema {head.schema}, expected {SNAPSHOT_SCHEMA}")
+        return self._complete(head)
+
+    def _complete(self, head: Head) -> Snapshot:
         ready = [(entry, staged.counts) for entry, staged in self._staged.items() if staged.version <= head.version]
         self._staged = {entry: staged for entry, staged in self._staged.items() if staged.version > head.version}
-        # The examples that are held back are many, and looked at by whoever learns them.
-        state = {name: value for name, value in head.state.items() if name != "held"}
-        if not _is_finite(state) or not _is_finite([counts for _, counts in ready]):
+        # One that learns no more keeps its last record: it is of an older version.
+        challengers = {name: found.state for name, found in self._challengers.items() if found.version == head.version}
+        # The examples that wait are many, and looked at by whoever learns them.
+        state = {name: value for name, value in head.state.items() if name not in ("held", "pending")}
+        if not _is_finite(state) or not _is_finite([counts for _, counts in ready]) or not _is_finite(challengers):
             raise RefusedError("non_finite", f"version {head.version} has a number that is not finite")
-        return head, ready
+        return Snapshot(head, ready, challengers)
+
+
+def _check_signature(key: bytes, value: bytes, signature: bytes | None, secret: bytes) -> None:
+    if signature is None:
+        raise RefusedError("unsigned", f"record {key!r} has no {SIGNATURE_HEADER} header")
+    if not hmac.compare_digest(signature, sign(key, value, secret)):
+        raise RefusedError("bad_signature", f"record {key!r} was not signed with our snapshot_key")
 
 
 def _is_finite(value: Any) -> bool:
@@ -174,3 +250,5 @@ def _decode_array(code: int, data: memoryview) -> Any:
 _ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _HEAD_DECODER: Final = msgspec.msgpack.Decoder(Head, ext_hook=_decode_array)
 _ENTRY_DECODER: Final = msgspec.msgpack.Decoder(Entry)
+_CHALLENGER_DECODER: Final = msgspec.msgpack.Decoder(Challenger, ext_hook=_decode_array)
+_COMMAND_DECODER: Final = msgspec.msgpack.Decoder(Command)

@@ -116,7 +116,7 @@ class Watch:
             held=len(learner.held),
             checkouts_learned=learner.positives,
             cold=learner.cold,
-            model=learner.model.name,
+            model=learner.champion.name,
             version=learner.version,
             quality=quality,
             recent=recent,

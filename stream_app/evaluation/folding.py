@@ -73,6 +73,7 @@ class _Watched:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self.name, self.version, self.updates, self.cold = scorer.name, scorer.version, scorer.updates, scorer.cold
+        self.bands = scorer.bands
         self.x: npt.NDArray[np.float64] = np.empty((0, 0))
         self.keys: Sequence[Keys] = ()
 

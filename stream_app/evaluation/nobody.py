@@ -15,6 +15,7 @@ class Nobody:
     """Says one half of everyone."""
 
     name, version, updates, cold = "nobody", 0, 0, True
+    bands = None
 
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         """One half, N times."""

@@ -94,6 +94,7 @@ class Panel:
     """All online contenders and frozen twins as one scorer. Whose score the core sees makes no difference to any."""
 
     version, updates, cold = 0, 0, False
+    bands = None
 
     def __init__(self, question: Question) -> None:
         self.online = [

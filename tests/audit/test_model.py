@@ -39,9 +39,10 @@ def trained(log: Log, *, hold_ms: int = 0) -> tuple[Head, dict[EntryKey, list[fl
             trainer.fold(partition, offset, msgspec.json.decode(value, type=TypedExample))
         except (msgspec.ValidationError, msgspec.DecodeError, NonFiniteError):
             trainer.offsets[partition] = offset + 1
-    state = msgspec.json.decode(msgspec.json.encode({**trainer.export(), "classifier": None}))
-    state["classifier"] = trainer.export()["classifier"]
-    changes = trainer.model.priors.table.take_changes()
+    whole = trainer.export()
+    state = msgspec.json.decode(msgspec.json.encode({**whole, "serving": None, "bands": None}))
+    state.update(serving=whole["serving"], bands=whole["bands"])
+    changes = trainer.priors.table.take_changes()
     entries = {key: counts for key, counts in changes.items() if counts is not None}
     return Head(SNAPSHOT_SCHEMA, 1, len(entries), 0, state), entries
 
@@ -49,7 +50,7 @@ def trained(log: Log, *, hold_ms: int = 0) -> tuple[Head, dict[EntryKey, list[fl
 def judge(
     log: Log, head: Head, entries: dict[EntryKey, list[float]], *, alone: bool = True, hold_ms: int = 0
 ) -> tuple[Check, int]:
-    trial = ModelAudit(NAMES, head, entries, model="newton", base_rate=BASE, hold_ms=hold_ms, alone=alone)
+    trial = ModelAudit(NAMES, head, entries, learner=Learner(["newton"], base_rate=BASE, hold_ms=hold_ms), alone=alone)
     for partition, offset, value in sorted(log):
         trial.example(partition, offset, value)
     ends: dict[int, int] = {}
@@ -95,7 +96,7 @@ def test_examples_repeated_refused_or_not_learned_yet_are_no_violation() -> None
 def test_a_snapshot_that_skipped_an_example_is_found(alone: bool) -> None:
     log = log_of(examples(300))
     check, _ = judge(log, *trained([*log[:100], *log[101:]]), alone=alone)
-    assert "examples learned or held 300" in said(check)
+    assert "examples learned or waiting 300" in said(check)
     assert check.spelled[0].got == "299"
 
 
@@ -107,17 +108,17 @@ def test_an_example_learned_twice_is_found(alone: bool) -> None:
     head, entries = trained([*log, (0, 300, again)])
     head.state["offsets"] = [[0, 300]]
     check, _ = judge(log, head, entries, alone=alone)
-    assert "examples learned or held 300" in said(check)
+    assert "examples learned or waiting 300" in said(check)
 
 
 def test_one_weight_of_another_value_is_found_where_the_order_is_known() -> None:
     log = log_of(examples(300))
     head, entries = trained(log)
     # Of a newton model, node 1 is its numbers, in their own words.
-    weights = head.state["classifier"]["nodes"][1][2]["weights"]
+    weights = head.state["serving"]["classifier"]["nodes"][1][2]["weights"]
     weights[3] = np.nextafter(weights[3], 1e9)
     check, _ = judge(log, head, entries)
-    assert [violation.expected.split()[0] for violation in check.spelled] == ["classifier"]
+    assert [violation.expected.split()[0] for violation in check.spelled] == ["serving"]
 
 
 def test_a_prior_that_was_changed_or_lost_is_found() -> None:

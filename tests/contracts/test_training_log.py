@@ -18,7 +18,7 @@ from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.processor import Record
-from stream_app.core.snapshots import SIGNATURE_HEADER, Signed
+from stream_app.core.snapshots import HEAD_KEY, SIGNATURE_HEADER, Signed
 from stream_app.settings import Settings, load
 from tests.support.fixtures import Names, Servers
 
@@ -56,8 +56,8 @@ async def tail_of(settings: Settings, stack: AsyncExitStack) -> SnapshotTail:
     return tail
 
 
-async def writer_of(settings: Settings, stack: AsyncExitStack, model: str = "newton") -> SnapshotWriter:
-    writer = SnapshotWriter(settings, KafkaClients(settings), model)
+async def writer_of(settings: Settings, stack: AsyncExitStack) -> SnapshotWriter:
+    writer = SnapshotWriter(settings, KafkaClients(settings))
     stack.push_async_callback(writer.stop)
     await writer.start()
     return writer
@@ -65,8 +65,8 @@ async def writer_of(settings: Settings, stack: AsyncExitStack, model: str = "new
 
 def snapshot(version: int, entries: int = 3) -> list[Signed]:
     """Entries, then the head."""
-    some = [(f"prior/newton/item/{n}".encode(), b"v%d" % version, b"signed %d" % n) for n in range(entries)]
-    return [*some, (b"head/newton", b"v%d" % version, b"signed head")]
+    some = [(f"prior/item/{n}".encode(), b"v%d" % version, b"signed %d" % n) for n in range(entries)]
+    return [*some, (HEAD_KEY, b"v%d" % version, b"signed head")]
 
 
 Read = list[tuple[bytes | None, bytes | None, bytes | None]]
@@ -154,22 +154,22 @@ async def test_a_writer_that_was_fenced_stays_so(settings: Settings, stack: Asyn
     assert await read(await tail_of(settings, stack), 0) == []
 
 
-async def test_writers_of_different_models_do_not_fence_each_other(settings: Settings, stack: AsyncExitStack) -> None:
-    newton = await writer_of(settings, stack, "newton")
-    sgd = await writer_of(settings, stack, "sgd")
-    await newton.write(snapshot(1))
-    await sgd.write(snapshot(2))
-    await newton.write(snapshot(3))
+async def test_writers_of_different_groups_do_not_fence_each_other(settings: Settings, stack: AsyncExitStack) -> None:
+    one = await writer_of(settings, stack)
+    other = await writer_of(settings.model_copy(update={"group_id": f"{settings.group_id}-other"}), stack)
+    await one.write(snapshot(1))
+    await other.write(snapshot(2))
+    await one.write(snapshot(3))
 
 
 async def test_a_record_without_a_signature_is_read_as_one(settings: Settings, stack: AsyncExitStack) -> None:
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap) as producer:
         topic = settings.topic(topics.SNAPSHOTS)
-        await producer.send_and_wait(topic, b"forged", key=b"head/newton", partition=0)
-        await producer.send_and_wait(topic, None, key=b"head/newton", headers=[(SIGNATURE_HEADER, b"s")], partition=0)
+        await producer.send_and_wait(topic, b"forged", key=HEAD_KEY, partition=0)
+        await producer.send_and_wait(topic, None, key=HEAD_KEY, headers=[(SIGNATURE_HEADER, b"s")], partition=0)
     assert await read(await tail_of(settings, stack), 2) == [
-        (b"head/newton", b"forged", None),
-        (b"head/newton", None, b"s"),
+        (HEAD_KEY, b"forged", None),
+        (HEAD_KEY, None, b"s"),
     ]
 
 
@@ -246,8 +246,8 @@ class Candidates:
         self._stack = stack
         self._touching: dict[TrainerElection, asyncio.Task[None]] = {}
 
-    async def add(self, settings: Settings, model: str = "newton") -> TrainerElection:
-        election = TrainerElection(settings, KafkaClients(settings), model)
+    async def add(self, settings: Settings) -> TrainerElection:
+        election = TrainerElection(settings, KafkaClients(settings))
         self._stack.push_async_callback(election.stop)
         await election.start()
         assert election.started
@@ -308,8 +308,8 @@ async def test_nothing_is_read_or_committed_by_standing_for_election(settings: S
 async def test_no_broker_is_a_log_error_and_leaves_nothing_behind(names: Names) -> None:
     settings = load(flags={"kafka_bootstrap": f"127.0.0.1:{free_port()}", "topic_prefix": names.topic_prefix})
     clients = KafkaClients(settings)
-    election, examples = TrainerElection(settings, clients, "newton"), ExampleLog(settings, clients)
-    tail, writer = SnapshotTail(settings, clients), SnapshotWriter(settings, clients, "newton")
+    election, examples = TrainerElection(settings, clients), ExampleLog(settings, clients)
+    tail, writer = SnapshotTail(settings, clients), SnapshotWriter(settings, clients)
     for start in (election.start, tail.start, writer.start, lambda: examples.start({})):
         with pytest.raises(LogError):
             await start()
@@ -320,7 +320,7 @@ async def test_no_broker_is_a_log_error_and_leaves_nothing_behind(names: Names) 
 
 async def test_a_second_start_after_a_failed_one_works(settings: Settings, stack: AsyncExitStack) -> None:
     elsewhere = settings.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{free_port()}"})
-    election = TrainerElection(elsewhere, KafkaClients(elsewhere), "newton")
+    election = TrainerElection(elsewhere, KafkaClients(elsewhere))
     with pytest.raises(LogError):
         await election.start()
     election._clients = KafkaClients(settings)
@@ -336,7 +336,7 @@ async def test_a_second_start_after_a_failed_one_works(settings: Settings, stack
 async def test_a_client_whose_reader_ended_is_noticed(settings: Settings, stack: AsyncExitStack) -> None:
     # It would give nothing for ever: the end of a log looks the same. The names are aiokafka's own.
     clients = KafkaClients(settings)
-    examples, election = ExampleLog(settings, clients), TrainerElection(settings, clients, "newton")
+    examples, election = ExampleLog(settings, clients), TrainerElection(settings, clients)
     stack.push_async_callback(examples.stop)
     stack.push_async_callback(election.stop)
     await examples.start({})

@@ -10,9 +10,8 @@ import numpy as np
 
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.learner import Learner, TypedExample
-from stream_app.core.model import IntentModel
 from stream_app.core.records import Example, Keys, Touched
-from stream_app.core.snapshots import Signed, SnapshotReader, encode_snapshot, head_key
+from stream_app.core.snapshots import HEAD_KEY, Signed, SnapshotReader, encode_snapshot
 from tests.core.streams import T0
 
 SECRET = b"a secret"
@@ -72,7 +71,7 @@ def examples(count: int, *, seed: int = 5) -> list[TypedExample]:
 
 
 def learner(model: str = "newton", **options: int) -> Learner:
-    return Learner(IntentModel(model, base_rate=BASE), **options)
+    return Learner([model], base_rate=BASE, **options)
 
 
 class SnapshotTopic:
@@ -85,10 +84,11 @@ class SnapshotTopic:
     def publish(self, learner: Learner) -> list[Signed]:
         """As the trainer does."""
         learner.version += 1
+        challengers = learner.export_challengers()
         written = encode_snapshot(
-            self.model,
             learner.export(),
-            learner.model.priors.table.take_changes(),
+            learner.priors.table.take_changes(),
+            challengers,
             version=learner.version,
             published_at=T0,
             secret=SECRET,
@@ -101,23 +101,20 @@ class SnapshotTopic:
     def restored(self, **options: int) -> Learner:
         """As a trainer that starts."""
         fresh = learner(self.model, **options)
-        reader = SnapshotReader(self.model, secret=SECRET)
+        reader = SnapshotReader(secret=SECRET, challengers=True)
         for key, (value, signature) in self.records.items():
             found = reader.read(key, value, signature)
             if found is not None:
-                head, entries = found
-                fresh.restore(head.state)
-                fresh.model.priors.table.put_changes(entries)
+                fresh.restore(found.head.state, found.challengers)
+                fresh.priors.table.put_changes(found.entries)
         return fresh
 
 
 def everything(learner: Learner) -> tuple[bytes, dict[str, Any]]:
     """All of a learner's state, to the bit: its head as it travels, and the priors' entries."""
-    head = encode_snapshot(learner.model.name, learner.export(), {}, version=0, published_at=0, secret=SECRET)[-1]
-    assert head[0] == head_key(learner.model.name)
-    return head[1], {
-        kind: dict(sorted(entries.items())) for kind, entries in learner.model.priors.table._entries.items()
-    }
+    head = encode_snapshot(learner.export(), {}, {}, version=0, published_at=0, secret=SECRET)[-1]
+    assert head[0] == HEAD_KEY
+    return head[1], {kind: dict(sorted(entries.items())) for kind, entries in learner.priors.table._entries.items()}
 
 
 def as_json(example: Example) -> dict[str, Any]:

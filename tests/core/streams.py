@@ -70,6 +70,7 @@ class ConstantScorer:
     """Says the same of everyone."""
 
     name, version, updates, cold = "constant", 7, 70, False
+    bands = None
 
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         return np.full(len(x), 0.125)
@@ -79,6 +80,7 @@ class HashScorer:
     """A number from all features and keys: any difference in either changes it."""
 
     name, version, updates, cold = "hash", 1, 0, True
+    bands = None
 
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         rows = np.rint(x * FIXED_POINT).astype("<i4")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from stream_app.core import learner as module
+from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import LEARNING_SPAN_MS_MAX, WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN, Learner, TypedExample
+from stream_app.core.learner import LEARNING_SPAN_MS_MAX, Learner, TypedExample
 from stream_app.core.model import NonFiniteError
 from tests.core.examples import SnapshotTopic, as_json, everything, example, examples, learner
 from tests.core.streams import MINUTE, T0
@@ -203,7 +204,7 @@ def test_cold_until_twenty_have_bought_and_two_hundred_have_not() -> None:
     fold(one, example(2_000, label=1, time=T0))
     assert not one.cold
     few = learner()
-    few.positives, few.negatives = WARM_POSITIVES_MIN, WARM_NEGATIVES_MIN - 1
+    few.serving.positives, few.serving.negatives = WARM_POSITIVES_MIN, WARM_NEGATIVES_MIN - 1
     assert few.cold
 
 
@@ -321,9 +322,17 @@ def test_a_model_that_has_become_non_finite_is_never_exported(model: str) -> Non
 # ---- what is not a snapshot -----------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_of_another_model_is_refused_with_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"got a snapshot of model 'sgd', expected 'newton': set `model`"):
-        learner("newton").restore(learner("sgd").export())
+def test_a_champion_that_is_in_no_zoo_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"got a damaged snapshot of model 'oracle'"):
+        learner("newton").restore({**learner("newton").export(), "model": "oracle"}, {})
+
+
+def test_one_models_state_under_anothers_name_is_refused_and_changes_nothing() -> None:
+    one = learner("newton")
+    before = everything(one)
+    with pytest.raises(ValueError, match=r"got a snapshot of model and inputs \('sgd'"):
+        one.restore({**learner("sgd").export(), "model": "newton"}, {})
+    assert everything(one) == before
 
 
 @pytest.mark.parametrize(
@@ -338,8 +347,15 @@ def test_a_snapshot_of_another_model_is_refused_with_what_to_do() -> None:
         {"held": [{"event_id": "e"}]},
         {"offsets": [[1]]},
         {"positions": [[1, 2, 3]]},
-        {"classifier": {}},
-        {"classifier": None},
+        {"serving": {}},
+        {"serving": None},
+        {"champion": {}},
+        {"champion": {"pinned": False, "changed": 1, "changes": [[1, 2]], "commands": {}}},
+        {"champion": {"pinned": False, "changed": 0, "changes": [], "commands": None}},
+        {"bands": {}},
+        {"bands": None},
+        {"pending": [[0, [{"event_id": "e"}]]]},
+        {"pending": [1]},
     ],
     ids=str,
 )
@@ -349,7 +365,7 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing(damage: dict[str, Any
     fold(one, *examples(30, seed=9))
     before = everything(one)
     with pytest.raises(ValueError, match=r"snapshot"):
-        one.restore({**source.export(), **damage})
+        one.restore({**source.export(), **damage}, {})
     assert everything(one) == before
 
 
@@ -358,7 +374,8 @@ def test_a_snapshot_that_lacks_a_part_is_refused_and_changes_nothing() -> None:
     fold(source, *examples(60))
     before = everything(one)
     whole = source.export()
-    for name in set(whole) - {"model"}:
+    # The standings are for people to read.
+    for name in set(whole) - {"standings"}:
         with pytest.raises(ValueError, match="snapshot"):
-            one.restore({key: value for key, value in whole.items() if key != name})
+            one.restore({key: value for key, value in whole.items() if key != name}, {})
         assert everything(one) == before

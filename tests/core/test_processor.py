@@ -26,6 +26,7 @@ class CountingScorer:
     """The n-th event scored gets n thousandths; its version is told with each."""
 
     name, updates, cold = "counting", 5, False
+    bands = None
 
     def __init__(self) -> None:
         self.version = 1
@@ -97,6 +98,7 @@ def test_a_score_record_says_all_that_a_subscriber_needs() -> None:
 def test_a_band_begins_at_its_threshold(score: float, band: str) -> None:
     class Says:
         name, version, updates, cold = "says", 1, 1, False
+        bands = None
 
         def score_many(self, x: npt.NDArray[np.float64], keys: list[Keys]) -> npt.NDArray[np.float64]:
             return np.full(len(x), score)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.learner import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN, Learner
 from stream_app.core.model import SCORE_MIN
 from stream_app.core.records import Keys
 from stream_app.core.serving import ServingModel
@@ -27,12 +27,12 @@ Entries = list[tuple[tuple[str, str], list[float] | None]]
 
 def snapshots(model: str = "newton", counts: tuple[int, ...] = (300, 600, 1_200)) -> list[tuple[Head, Entries]]:
     """Heads and entries as a follower gets them, of one learner at these numbers of examples."""
-    one, topic, reader = learner(model), SnapshotTopic(model), SnapshotReader(model, secret=SECRET)
-    found = []
+    one, topic, reader = learner(model), SnapshotTopic(model), SnapshotReader(secret=SECRET)
+    found: list[tuple[Head, Entries]] = []
     for offset, each in enumerate(examples(counts[-1])):
         one.fold(0, offset, each)
         if offset + 1 in counts:
-            found += [read for record in topic.publish(one) if (read := reader.read(*record)) is not None]
+            found += [read[:2] for record in topic.publish(one) if (read := reader.read(*record)) is not None]
     return found
 
 
@@ -68,11 +68,11 @@ def test_a_cold_head_serves_the_base_rate_learned_so_far() -> None:
     one, topic = learner(), SnapshotTopic()
     for n in range(60):
         one.fold(0, n, example(n, label=int(n % 5 == 4), time=T0))
-    reader = SnapshotReader("newton", secret=SECRET)
+    reader = SnapshotReader(secret=SECRET)
     model = serving()
     for record in topic.publish(one):
         if (found := reader.read(*record)) is not None:
-            model.take(*found)
+            model.take(found.head, found.entries)
     assert (model.version, model.updates, model.cold) == (1, 60, True)
     assert scores(model) == [round(15 / 160, 6)] * 12
 
@@ -86,13 +86,13 @@ def test_a_served_base_rate_keeps_off_zero_and_one(base_rate: float, served: flo
 @pytest.mark.parametrize("name", ["newton", "sgd"])
 def test_what_is_served_is_what_the_trainers_model_says(name: str) -> None:
     one, topic = learner(name), SnapshotTopic(name)
-    model, reader = serving(name), SnapshotReader(name, secret=SECRET)
+    model, reader = serving(name), SnapshotReader(secret=SECRET)
     for offset, each in enumerate(examples(700)):
         one.fold(0, offset, each)
         if offset % 90 == 89:
             for record in topic.publish(one):
                 if (found := reader.read(*record)) is not None:
-                    model.take(*found)
+                    model.take(found.head, found.entries)
             if not one.cold:
                 assert scores(model) == one.model.score_many(*inputs()).tolist()
     assert not model.cold
@@ -108,14 +108,14 @@ def test_only_a_head_changes_what_is_served(heads: list[tuple[Head, Entries]]) -
     for offset, each in enumerate(examples(700)):
         one.fold(0, offset, each)
     one.version = heads[1][0].version
-    reader = SnapshotReader("newton", secret=SECRET)
+    reader = SnapshotReader(secret=SECRET)
     records = topic.publish(one)
     for record in records[:-1]:
         assert reader.read(*record) is None
         assert scores(model) == before
     found = reader.read(*records[-1])
     assert found is not None
-    model.take(*found)
+    model.take(found.head, found.entries)
     assert scores(model) != before
     assert model.version == heads[1][0].version + 1
 
@@ -127,12 +127,13 @@ def test_a_head_is_cold_until_both_outcomes_are_known_well_enough(heads: list[tu
         (10_000, WARM_NEGATIVES_MIN - 1, True),
     ]:
         head, entries = heads[-1]
-        changed = msgspec.structs.replace(head, state={**head.state, "episodes": [positives, negatives, 0]})
+        learned = [positives + negatives, positives, negatives]
+        changed = msgspec.structs.replace(head, state=deep(head.state, "serving.learned", learned))
         model = serving()
         model.take(changed, entries)
         assert model.cold is cold
-        trainer = Learner(model._model)
-        trainer.positives, trainer.negatives = positives, negatives
+        trainer = learner()
+        trainer.serving.positives, trainer.serving.negatives = positives, negatives
         assert trainer.cold is cold
 
 
@@ -152,12 +153,17 @@ def deep(state: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 BAD: list[tuple[str, Any]] = [
     ("model", "sgd"),
+    ("model", "oracle"),
     ("model", KeyError),
-    ("classifier", KeyError),
-    ("classifier", None),
-    ("classifier.nodes.1.2.weights", np.full(3, 0.0)),
-    ("classifier.nodes.1.2.weights", None),
-    ("classifier.nodes.1.2.mean", KeyError),
+    ("serving", KeyError),
+    ("serving", None),
+    ("serving.classifier", KeyError),
+    ("serving.classifier", None),
+    ("serving.classifier.nodes.1.2.weights", np.full(3, 0.0)),
+    ("serving.classifier.nodes.1.2.weights", None),
+    ("serving.classifier.nodes.1.2.mean", KeyError),
+    ("serving.classifier.calibrator", KeyError),
+    ("serving.classifier.calibrator", [1.0, math.nan]),
     ("priors", KeyError),
     ("priors", None),
     ("priors.landmark", KeyError),
@@ -167,9 +173,14 @@ BAD: list[tuple[str, Any]] = [
     ("priors.base", None),
     ("updates", KeyError),
     ("updates", "many"),
-    ("episodes", [1, 2]),
-    ("episodes", KeyError),
-    ("episodes", [None, None, None]),
+    ("serving.learned", [1, 2]),
+    ("serving.learned", KeyError),
+    ("serving.learned", [None, None, None]),
+    ("bands", KeyError),
+    ("bands.rule", KeyError),
+    ("bands", {"rule": "f1"}),
+    ("bands", {"rule": "f1", "bands": [0.4, 0.08]}),
+    ("bands", {"rule": "f1", "bands": [math.nan, 0.5]}),
 ]
 
 
@@ -179,12 +190,13 @@ def test_a_head_that_is_not_good_is_refused_and_the_former_goes_on_serving(
 ) -> None:
     model = serving()
     model.take(*heads[1])
-    before = (scores(model), model.version, model.updates, model.cold, model.base_rate)
+    before = (scores(model), model.version, model.updates, model.cold, model.base_rate, model.name, model.bands)
     head, entries = heads[2]
     bad = msgspec.structs.replace(head, state=deep(head.state, path, value))
     with pytest.raises((ValueError, KeyError, TypeError)):
         model.take(bad, entries)
-    assert (scores(model), model.version, model.updates, model.cold, model.base_rate) == before
+    after = (scores(model), model.version, model.updates, model.cold, model.base_rate, model.name, model.bands)
+    assert after == before
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -196,8 +208,8 @@ def test_a_head_or_an_entry_with_a_non_finite_number_is_refused(name: str, value
     before = scores(model)
     head, entries = second
     state = copy.deepcopy(head.state)
-    for _ in islice(spoil(state["classifier"], value), 10):
-        with pytest.raises(ValueError, match="non-finite"):
+    for _ in islice(spoil(state["serving"]["classifier"], value), 10):
+        with pytest.raises(ValueError, match=r"non-finite|not finite"):
             model.take(msgspec.structs.replace(head, state=state), entries)
     with pytest.raises(ValueError, match="non-finite"):
         model.take(head, [*entries, (("item", "i1"), [value, 1.0])])

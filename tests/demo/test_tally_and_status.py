@@ -14,7 +14,6 @@ from rich.console import Console
 
 from stream_app.core.effects import Effects, Position
 from stream_app.core.learner import Learner
-from stream_app.core.model import IntentModel
 from stream_app.demo import plain
 from stream_app.demo.screen import picture
 from stream_app.demo.status import Status, Watch
@@ -48,7 +47,7 @@ class _Run:
         self.now = 100.0
         self.tally = Tally()
         self.observer = Observer(CollectorRegistry())
-        self.learner = Learner(IntentModel("newton", base_rate=0.03))
+        self.learner = Learner(["newton"], base_rate=0.03)
         self.watch = Watch(self.tally, self.observer.end_to_end, lambda: self.learner, now=lambda: self.now)
 
     def learn(self, examples: int) -> None:

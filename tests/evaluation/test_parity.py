@@ -11,7 +11,7 @@ import pytest
 from stream_app.core.codec import encode
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.learner import Learner, decode_example
-from stream_app.core.model import INPUT_NAMES, IntentModel
+from stream_app.core.model import INPUT_NAMES
 from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import SNAPSHOT_SCHEMA, Head
 from stream_app.evaluation.contenders import Online
@@ -28,7 +28,7 @@ def served_live(events: list[Any], cuts: list[int], freshness_ms: int) -> Partit
 
     Everything travels as in production: scores and examples as JSON, the model as a snapshot.
     """
-    learner = Learner(IntentModel("newton", base_rate=0.1))
+    learner = Learner(["newton"], base_rate=0.1)
     serving = ServingModel("newton", base_rate=0.1)
     partition = Partition(rules=RULES_HERE, scorer=serving)
     raw: list[bytes] = []
@@ -42,7 +42,7 @@ def served_live(events: list[Any], cuts: list[int], freshness_ms: int) -> Partit
         for _, value in effects.examples:
             raw.append(value)
             learner.fold(0, len(raw), decode_example(value))
-        changes = learner.model.priors.table.take_changes()
+        changes = learner.priors.table.take_changes()
         head = Head(SNAPSHOT_SCHEMA, offset, len(changes), 0, learner.export())
         serving.take(head, list(changes.items()))
     return partition
@@ -94,7 +94,7 @@ def test_a_models_score_does_not_depend_on_who_is_beside_it(model: str, tmp_path
 def test_the_matrix_of_the_batch_models_holds_what_an_online_classifier_sees() -> None:
     partition = Partition()
     contender = Online(Variant("newton", "newton"), base_rate=0.1)
-    table = contender.learner.model.priors.table
+    table = contender.learner.priors.table
     events = shop(200)
     records = [Record("events", n, event_time(e), e.visitor_id.encode(), encode(e)) for n, e in enumerate(events)]
     effects = partition.step(records)

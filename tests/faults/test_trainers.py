@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream_app import topics
-from stream_app.core.snapshots import SIGNATURE_HEADER, SNAPSHOT_SCHEMA, head_key, sign
+from stream_app.core.snapshots import HEAD_KEY, SIGNATURE_HEADER, SNAPSHOT_SCHEMA, sign
 from stream_app.settings import Settings
 from tests.faults.conftest import EXACTLY_ONCE_IN_CI
 from tests.faults.launcher import Fault, Plan
@@ -132,7 +132,7 @@ _FAR_AHEAD = 1_000_000
 
 def _forgeries(settings: Settings, head: dict[str, Any]) -> dict[str, tuple[bytes, bytes | None]]:
     """What each is refused for → its value and signature; all of a version far ahead."""
-    key = head_key(settings.model)
+    key = HEAD_KEY
 
     def packed(**changes: Any) -> bytes:
         return msgspec.msgpack.encode({**head, "version": _FAR_AHEAD, **changes})
@@ -163,7 +163,7 @@ async def _newest_head(settings: Settings) -> dict[str, Any]:
         while await consumer.position(place) < end and time.monotonic() < deadline:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    if record.key == head_key(settings.model):
+                    if record.key == HEAD_KEY:
                         newest = msgspec.msgpack.decode(record.value)
         return newest
 
@@ -172,7 +172,5 @@ async def _write(settings: Settings, forged: list[tuple[bytes, bytes | None]]) -
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap) as producer:
         for value, signature in forged:
             headers = [(SIGNATURE_HEADER, signature)] if signature is not None else []
-            await producer.send_and_wait(
-                settings.topic(topics.SNAPSHOTS), value, key=head_key(settings.model), headers=headers
-            )
+            await producer.send_and_wait(settings.topic(topics.SNAPSHOTS), value, key=HEAD_KEY, headers=headers)
             await asyncio.sleep(0.05)

@@ -20,7 +20,7 @@ from stream_app.core.events import EVENT_TIME_AHEAD_MS_MAX, EVENT_TIME_MS_MIN, C
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.learner import UnreadableExampleError, decode_example
 from stream_app.core.model import NonFiniteError
-from stream_app.core.snapshots import Head, RefusedError, SnapshotReader, head_key, sign
+from stream_app.core.snapshots import HEAD_KEY, Head, RefusedError, SnapshotReader, sign
 from tests.core.examples import SECRET, learner
 from tests.fuzz.hostile_partition import HostilePartition
 
@@ -96,7 +96,7 @@ def example_target(data: bytes) -> None:
 
 def snapshot_target(data: bytes) -> None:
     """A head and an entry with these bytes: refused without our signature, and with it unless taken over whole."""
-    for key in (head_key("newton"), b"prior/newton/item/i1", b"prior/newton/" + data[:20]):
+    for key in (HEAD_KEY, b"prior/item/i1", b"prior/" + data[:20]):
         assert _read_snapshot(key, data, None) == "unsigned"
         found = _read_snapshot(key, data, sign(key, data, SECRET))
         if isinstance(found, str):
@@ -112,7 +112,7 @@ def snapshot_target(data: bytes) -> None:
 def _read_snapshot(key: bytes, data: bytes, signature: bytes | None) -> Head | str | None:
     """The head in a record, None for an entry, or why it was refused."""
     try:
-        found = SnapshotReader("newton", secret=SECRET).read(key, data, signature)
+        found = SnapshotReader(secret=SECRET).read(key, data, signature)
     except RefusedError as refused:
         return refused.reason
     return found[0] if found is not None else None

@@ -35,6 +35,7 @@ class ModelScorer:
     """The model as it serves, always warm: parity is about its numbers."""
 
     cold = False
+    bands = None
 
     def __init__(self, model: IntentModel) -> None:
         self.model = model

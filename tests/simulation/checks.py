@@ -12,9 +12,9 @@ from aiokafka.structs import TopicPartition
 from stream_app import topics
 from stream_app.core import state
 from stream_app.core.learner import Learner, TypedExample
-from stream_app.core.model import IntentModel
 from stream_app.core.processor import Rules
-from stream_app.core.snapshots import Head, RefusedError, SnapshotReader, head_key, signature_of
+from stream_app.core.snapshots import HEAD_KEY, Head, RefusedError, SnapshotReader, signature_of
+from stream_app.learning import new_learner
 from stream_app.settings import Settings
 from tests.simulation.broker import Broker
 from tests.simulation.log import Entry, Log
@@ -164,7 +164,7 @@ class Checks:
     def _check_model(self) -> None:
         """The newest snapshot is the fold of the examples that are committed."""
         settings = self._settings
-        learner, reader = self._new_learner(), SnapshotReader(settings.model, secret=self._secret())
+        learner, reader = new_learner(settings), SnapshotReader(secret=self._secret(), challengers=True)
         snapshots = self._broker.log(TopicPartition(settings.topic(topics.SNAPSHOTS), 0))
         for entry in snapshots.committed():
             message = entry.message
@@ -173,9 +173,9 @@ class Checks:
             except RefusedError:
                 continue
             if found is not None:
-                learner.restore(found[0].state)
-                learner.model.priors.table.put_changes(found[1])
-        expected = self._new_learner()
+                learner.restore(found.head.state, found.challengers)
+                learner.priors.table.put_changes(found.entries)
+        expected = new_learner(settings)
         partitions = self._broker.topics[settings.topic(topics.EXAMPLES)]
         for partition in range(partitions):
             for entry in self._entries(topics.EXAMPLES, partition):
@@ -189,10 +189,6 @@ class Checks:
                 raise Violation(f"the model has learned {counted[0]} examples, expected {counted[1]}")
         if got != wanted:
             raise Violation(f"the model is not the fold of the examples: {_difference(got, wanted)}")
-
-    def _new_learner(self) -> Learner:
-        settings = self._settings
-        return Learner(IntentModel(settings.model, base_rate=settings.base_rate), hold_ms=settings.label_hold_ms)
 
     def _secret(self) -> bytes:
         return self._settings.snapshot_key.get_secret_value().encode()
@@ -224,11 +220,11 @@ def has_open_session(blob: bytes) -> bool:
 
 def newest_head(settings: Settings, broker: Broker) -> Head | None:
     """The newest snapshot that a reader believes."""
-    reader = SnapshotReader(settings.model, secret=settings.snapshot_key.get_secret_value().encode())
+    reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode())
     log = broker.log(TopicPartition(settings.topic(topics.SNAPSHOTS), 0))
     for entry in reversed(log.committed()):
         message = entry.message
-        if message.key != head_key(settings.model):
+        if message.key != HEAD_KEY:
             continue
         try:
             found = reader.read(message.key, message.value, signature_of(message.headers))
@@ -294,7 +290,7 @@ def _plain_state(blob: bytes) -> dict[str, Any]:
 def _plain_learner(learner: Learner) -> dict[str, Any]:
     found = learner.export()
     found.pop("version")
-    found["entries"] = learner.model.priors.table._entries
+    found["entries"] = learner.priors.table._entries
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -30,6 +30,7 @@ class _Scorer:
     """Scores are compared apart: which model was served is chance."""
 
     name, version, updates, cold = "reference", 0, 0, True
+    bands = None
 
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         return np.full(len(x), 0.5)

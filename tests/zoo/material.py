@@ -62,8 +62,8 @@ def trained(name: str, count: int = 300) -> IntentModel:
 
 def travelled(state: dict[str, Any]) -> dict[str, Any]:
     """A classifier's state as it comes out of Kafka."""
-    (record,) = encode_snapshot("m", {"classifier": state}, {}, version=1, published_at=0, secret=SECRET)
-    found = SnapshotReader("m", secret=SECRET).read(*record)
+    (record,) = encode_snapshot({"classifier": state}, {}, {}, version=1, published_at=0, secret=SECRET)
+    found = SnapshotReader(secret=SECRET).read(*record)
     assert found is not None
     state = found[0].state["classifier"]
     assert isinstance(state, dict)
@@ -84,7 +84,7 @@ def restored(model: IntentModel) -> IntentModel:
 
 def to_the_bit(model: IntentModel) -> bytes:
     """A classifier's state as it travels."""
-    ((_, value, _),) = encode_snapshot("m", model.export(), {}, version=1, published_at=0, secret=SECRET)
+    ((_, value, _),) = encode_snapshot(model.export(), {}, {}, version=1, published_at=0, secret=SECRET)
     return value
 
 

@@ -112,10 +112,11 @@ class Learnable(NamedTuple):
 
     outcome: Outcome
     position: tuple[int, int, int]
+    left: int
 
     def example(self) -> Example:
         """The record, but for score, model version and cold."""
-        return example_record(self.outcome, self.position, features.unpack(self.outcome.sample.x))
+        return example_record(self.outcome, self.position, self.left, features.unpack(self.outcome.sample.x))
 
 
 #: What an input record comes to, in the order in which it does.

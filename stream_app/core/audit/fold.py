@@ -62,7 +62,7 @@ class PartitionFold:
         self._clock_read = 0
         self._expected: list[Expected] = []
         #: (trigger, rank, visitor) → outcomes of the place at hand
-        self._resolved: dict[tuple[tuple[int, int], int, str], list[Outcome]] = {}
+        self._resolved: dict[tuple[tuple[int, int], int, str], list[list[Outcome]]] = {}
 
     # ---- in ---------------------------------------------------------------------------------------------------------
 
@@ -341,16 +341,17 @@ class PartitionFold:
     def _resolve(self, trigger: tuple[int, int], visitor_id: str, resolved: list[Outcome]) -> None:
         if resolved:
             place = (trigger, crc32(visitor_id.encode()), visitor_id)
-            self._resolved.setdefault(place, []).extend(resolved)
+            self._resolved.setdefault(place, []).append(resolved)
 
     def _tell_outcomes(self) -> None:
         """The examples of the place at hand; visitors whose ids have one CRC share the ordinals, by their ids."""
         taken: dict[tuple[tuple[int, int], int], int] = {}
-        for (trigger, rank, _), resolved in sorted(self._resolved.items(), key=lambda entry: entry[0]):
-            for outcome in resolved:
-                n = taken.get((trigger, rank), 0)
-                taken[trigger, rank] = n + 1
-                self._expected.append(Learnable(outcome, (*trigger, rank << 16 | n)))
+        for (trigger, rank, _), told in sorted(self._resolved.items(), key=lambda entry: entry[0]):
+            for resolved in told:
+                for left, outcome in zip(reversed(range(len(resolved))), resolved, strict=True):
+                    n = taken.get((trigger, rank), 0)
+                    taken[trigger, rank] = n + 1
+                    self._expected.append(Learnable(outcome, (*trigger, rank << 16 | n), left))
         self._resolved = {}
 
     # ---- visitors and their labels ----------------------------------------------------------------------------------

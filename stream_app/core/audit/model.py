@@ -18,7 +18,7 @@ import numpy as np
 from stream_app.core.audit.report import Check, Names, Violation, quote
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.learner import Learner, TypedExample, check_finite
-from stream_app.core.model import IntentModel, NonFiniteError
+from stream_app.core.model import NonFiniteError
 from stream_app.core.priors import EntryKey
 from stream_app.core.records import Example
 from stream_app.core.snapshots import Head
@@ -32,19 +32,23 @@ _SUMS_DIFFER: Final = 1e-9
 class ModelAudit:
     """Feed the examples of each partition in offset order, then `finish`.
 
-    `alone` says that one partition holds all examples, so that their order is known.
+    `alone` says that one partition holds all examples, so that their order is known; `learner` is one that has learned
+    nothing, with the trainer's settings. Once a person has chosen the champion the fold is not repeated: where in the
+    log that was is not known.
     """
 
     def __init__(
-        self, names: Names, head: Head, entries: Mapping[EntryKey, list[float]], *, model: str, base_rate: float,
-        hold_ms: int, alone: bool,
-    ) -> None:  # fmt: skip
+        self, names: Names, head: Head, entries: Mapping[EntryKey, list[float]], *, learner: Learner, alone: bool
+    ) -> None:
         self.check = Check("model", -1)
         self.names = names
         self._state = head.state
         self._entries = entries
         self._offsets = {int(partition): int(offset) for partition, offset in head.state["offsets"]}
-        self._learner = Learner(IntentModel(model, base_rate=base_rate), hold_ms=hold_ms) if alone else None
+        # A person's choice of the champion, and a challenger that began anew, are in no example.
+        champion = head.state["champion"]
+        by_hand = champion["commands"] or any(former == name for _, _, former, name, *_ in champion["changes"])
+        self._learner = learner if alone and not by_hand else None
         self._positions: dict[tuple[int, int], tuple[int, int]] = {}
         self._counts: dict[str, float] = dict.fromkeys(
             ("observed", "repeated", "buying", "other", "cold", "warm", "positives", "weight"), 0
@@ -107,11 +111,12 @@ class ModelAudit:
     def _compare_counts(self) -> None:
         said, counts = self._state, self._counts
         held = [msgspec.convert(example, TypedExample) for example in said["held"]]
+        waiting = len(held) + sum(len(examples) for _, examples in said["pending"])
         held_episodes = sum(example.touched is not None for example in held)
         positives, negatives, repeated = said["episodes"]
         examples, warm_positives, weight = said["prequential"]["total"]["sums"][:3]
         facts: Iterable[tuple[str, float, float]] = (
-            ("examples learned or held", counts["observed"], said["updates"] + len(held)),
+            ("examples learned or waiting", counts["observed"], said["updates"] + waiting),
             ("repetitions", counts["repeated"], repeated),
             ("buying episodes", counts["buying"], positives + held_episodes),
             ("episodes without a checkout", counts["other"], negatives),
@@ -138,7 +143,7 @@ class ModelAudit:
             else:
                 self.check.expected += 1
                 self.check.found += 1
-        changed = learner.model.priors.table.take_changes()
+        changed = learner.priors.table.take_changes()
         kept = {key: counts for key, counts in changed.items() if counts is not None}
         self._compare("prior entries", len(kept), len(self._entries))
         wrong = [key for key, counts in kept.items() if self._entries.get(key) != counts]

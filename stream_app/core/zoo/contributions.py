@@ -1,0 +1,124 @@
+"""What each input has to do with a score: its contribution to the logit.
+
+For a classifier that is linear in something made of one input each, contributions are *exact*: what an input adds to the
+logit beyond what its average would add. They and a base, the logit of an all-average row, add up to the model's logit.
+
+    newton   w·z, z the clipped z-score; base: the bias
+    sgd      w·z; base: the intercept
+    bins     the weight of the bin that the input falls into, less that of the average's bin; base: the intercept and those
+    blend    the mean of the two models'
+
+Every other classifier is asked again with one group of inputs at a time at their average, and what that takes off the
+logit is the group's contribution (*occlusion*). It is an approximation: two groups that tell the same both seem to matter
+little, since each stands in for the other, and what two say only together is counted for both. So they do not add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from river import base, compose, linear_model
+
+from stream_app.core.calibration import logit
+from stream_app.core.zoo.bins import Bins, bin_names
+from stream_app.core.zoo.bins import Z_MAX as BINNED_Z_MAX
+from stream_app.core.zoo.blend import MeanLogit
+from stream_app.core.zoo.inputs import INPUT_NAMES
+from stream_app.core.zoo.newton import NewtonLogisticRegression
+from stream_app.core.zoo.scaling import ZScores
+from stream_app.core.zoo.warm_start import WarmStart
+
+Matrix = npt.NDArray[np.float64]
+
+#: The logit of an all-average row, and what each input of N rows adds to it, shape (N, len(INPUT_NAMES)).
+Additive = tuple[float, Matrix]
+
+_SCALED: Final = (ZScores, linear_model.LogisticRegression)
+_BINNED: Final = (ZScores, Bins, linear_model.LogisticRegression)
+
+
+def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
+    """The exact contributions of inputs of shape (N, len(INPUT_NAMES)), None for a classifier that has none.
+
+    The base and a row's sum are its logit before a probability beyond 1e-9 of 0 or 1 is cut off. A row's contributions do
+    not depend on the other rows.
+    """
+    if isinstance(classifier, NewtonLogisticRegression):
+        return float(classifier.core.weights[-1]), classifier.core.terms(inputs)
+    if isinstance(classifier, MeanLogit):
+        first, second = additive(classifier.first, inputs), additive(classifier.second, inputs)
+        if first is None or second is None:
+            return None
+        return (first[0] + second[0]) / 2.0, (first[1] + second[1]) / 2.0
+    if isinstance(classifier, compose.Pipeline):
+        steps = list(classifier.steps.values())
+        kinds = tuple(map(type, steps))
+        if kinds == _SCALED:
+            return _scaled(*steps, inputs)
+        if kinds == _BINNED:
+            return _binned(*steps, inputs)
+    return None
+
+
+def occluded(classifier: base.Classifier, inputs: Matrix, groups: Sequence[Sequence[int]]) -> tuple[float, Matrix]:
+    """The logit of an all-average row, and approximate contributions of the groups, shape (N, len(groups)).
+
+    `groups` are columns of `inputs`. Asks the classifier once for each group of each row, and once for the row itself.
+    """
+    mean = average(classifier)
+    found = np.zeros((len(inputs), len(groups)))
+    for n, row in enumerate(inputs):
+        whole = _logit(classifier, row)
+        for m, group in enumerate(groups):
+            columns = list(group)
+            hidden = row.copy()
+            hidden[columns] = mean[columns]
+            found[n, m] = whole - _logit(classifier, hidden)
+    return _logit(classifier, mean), found
+
+
+def average(classifier: base.Classifier) -> Matrix:
+    """The mean of each input over what the classifier has learned, shape (len(INPUT_NAMES),).
+
+    Raises TypeError for a classifier of which no part keeps it.
+    """
+    part: Any = classifier
+    if isinstance(part, compose.Pipeline):
+        part = next(iter(part.steps.values()))
+    elif isinstance(part, base.Ensemble):
+        # Its members see the examples at random numbers of times: any one's mean is a fair sample of all.
+        return average(part[0])
+    if not isinstance(part, ZScores | WarmStart):
+        raise TypeError(f"{type(classifier).__name__} keeps no means of its inputs: begin it with ZScores or WarmStart")
+    return np.array([part.means[name] for name in INPUT_NAMES])
+
+
+def _scaled(scaler: ZScores, regression: linear_model.LogisticRegression, inputs: Matrix) -> Additive:
+    weights = regression.weights
+    return float(regression.intercept), _z(scaler, inputs) * np.array([weights.get(name, 0.0) for name in INPUT_NAMES])
+
+
+def _binned(scaler: ZScores, cut: Bins, regression: linear_model.LogisticRegression, inputs: Matrix) -> Additive:
+    weights, names = regression.weights, bin_names(cut.width)
+    table = np.array([[weights.get(name, 0.0) for name in bins.values()] for bins in names])
+    # Bins are numbered from the middle: number 0 begins at the mean, and its column is the one after those below it.
+    middle = table.shape[1] // 2
+    z = np.clip(_z(scaler, inputs), -BINNED_Z_MAX, BINNED_Z_MAX)
+    places = np.floor(z / cut.width).astype(np.intp) + middle
+    usual = table[:, middle]
+    return float(regression.intercept + usual.sum()), table[np.arange(len(names)), places] - usual
+
+
+def _z(scaler: ZScores, inputs: Matrix) -> Matrix:
+    """As the scaler's own `transform_one`, to the bit: at the edge of a bin the last one decides."""
+    means = np.array([scaler.means[name] for name in INPUT_NAMES])
+    deviations = np.array([scaler.vars[name] ** 0.5 or np.inf for name in INPUT_NAMES])
+    result: Matrix = (inputs - means) / deviations
+    return result
+
+
+def _logit(classifier: base.Classifier, row: Matrix) -> float:
+    return logit(float(classifier.predict_proba_one(dict(zip(INPUT_NAMES, row.tolist(), strict=True)))[True]))
