@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.blas import dsymv, dsyr
 
 Vector = npt.NDArray[np.float64]
 
@@ -55,14 +56,15 @@ class NewtonLogistic:
         self.m2: Vector = np.zeros(width)
         self.weights: Vector = np.zeros(width + 1)
         self.weights[-1] = math.log(base_rate / (1.0 - base_rate))
-        self.covariance: Vector = np.eye(width + 1) * PRIOR_VARIANCE
+        #: its lower triangle; what stands above it is not looked at
+        self.covariance: Vector = np.asfortranarray(np.eye(width + 1) * PRIOR_VARIANCE)
         # The bias starts at an assumed base rate, not at a known one.
         self.covariance[-1, -1] = 1.0
+        self._diagonal = np.diag_indices(width + 1)
         self._scale: Vector = np.zeros(width)
         self._z: Vector = np.ones(width + 1)
         self._centred: Vector = np.empty(width)
         self._buffer: Vector = np.empty(width)
-        self._outer: Vector = np.empty((width + 1, width + 1))
 
     def predict_many(self, x: Vector) -> Vector:
         """Probabilities, shape (N,), of inputs of shape (N, width). A row's value does not depend on the others."""
@@ -70,6 +72,11 @@ class NewtonLogistic:
         np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:, :-1])
         # A sum along contiguous rows is the same for one row and for many; a BLAS product is not.
         result: Vector = 1.0 / (1.0 + np.exp(-(z * self.weights).sum(axis=1)))
+        return result
+
+    def terms(self, x: Vector) -> Vector:
+        """What each input adds to the logit, shape (N, width): 0 at its running mean. The bias is the rest of it."""
+        result: Vector = np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX) * self.weights[:-1]
         return result
 
     def learn(self, x: Vector, label: int, weight: float = 1.0) -> None:
@@ -89,12 +96,12 @@ class NewtonLogistic:
         np.maximum(buffer, -Z_MAX, out=z[:-1])
         p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, float(z.dot(self.weights))))))
         r = max(p * (1.0 - p), R_MIN)
-        pz = self.covariance.dot(z)
-        gain = pz / (1.0 / (weight * r) + float(z.dot(pz)))
-        np.multiply(gain[:, None], pz, out=self._outer)
-        self.covariance -= self._outer
-        gain *= (label - p) / r
-        self.weights += gain
+        # One triangle by BLAS, in place: a third of the time of NumPy's outer product, and never lopsided.
+        pz = dsymv(1.0, self.covariance, z, lower=1)
+        scale = 1.0 / (1.0 / (weight * r) + float(z.dot(pz)))
+        self.covariance = dsyr(-scale, pz, lower=1, a=self.covariance, overwrite_a=1)
+        pz *= scale * (label - p) / r
+        self.weights += pz
         if self.count % _DRIFT_EVERY == 0:
             self._wander()
 
@@ -105,7 +112,7 @@ class NewtonLogistic:
             "mean": self.mean.copy(),
             "m2": self.m2.copy(),
             "weights": self.weights.copy(),
-            "covariance": self.covariance.copy(),
+            "covariance": np.tril(self.covariance) + np.tril(self.covariance, -1).T,
         }
 
     def restore(self, arrays: dict[str, Any]) -> None:
@@ -131,13 +138,13 @@ class NewtonLogistic:
                 raise ValueError(f"newton snapshot: got a non-finite number in {name}")
         self.count = int(arrays["count"])
         self.mean, self.m2 = arrays["mean"].copy(), arrays["m2"].copy()
-        self.weights, self.covariance = arrays["weights"].copy(), arrays["covariance"].copy()
+        self.weights, self.covariance = arrays["weights"].copy(), np.asfortranarray(arrays["covariance"]).copy("F")
         self._rescale()
 
     def _wander(self) -> None:
         step = _DRIFT_EVERY * DRIFT
         self.covariance *= 1.0 - step / PRIOR_VARIANCE
-        self.covariance.flat[:: self.width + 2] += step
+        self.covariance[self._diagonal] += step
 
     def _rescale(self) -> None:
         if self.count < _MOMENTS_MIN:

@@ -22,9 +22,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeVar
-
-import numpy as np
+from typing import Final, NamedTuple, TypeVar
 
 from stream_app.core.pages import GROUPS, TRANSITION_CODES
 from stream_app.core.records import Keys, Touched
@@ -91,6 +89,16 @@ Prior3 = tuple[float, float, float]
 _K = TypeVar("_K")
 
 
+class _Now(NamedTuple):
+    """The common factor of decayed counts, the base rates, and those on the logit scale."""
+
+    factor: float
+    base_rate: float
+    cart_rate: float
+    base_logit: float
+    cart_logit: float
+
+
 class PriorTable:
     """The counts. `base_rate` is assumed until the shop's own is known; event times are ms."""
 
@@ -106,22 +114,20 @@ class PriorTable:
         #: key → its priors of purchase and of cart, until something is learned; the second by (item, category)
         self._memo: dict[str, dict[str, Prior]] = {kind: {} for kind in KINDS}
         self._memo_in_category: dict[tuple[str, str], Prior] = {}
-        self._ratios: list[float] = []
+        #: transition → ratio of log-likelihoods, and kind of step → times it was left: by those who bought, by others
+        self._ratios: dict[int, float] = {}
+        self._left: dict[int, tuple[float, float]] = {}
+        self._now: _Now | None = None
 
     @property
     def base_rate(self) -> float:
         """Share of episodes that ended in a checkout, smoothed by the assumed one."""
-        factor = self._factor()
-        return (self.base[0] * factor + BASE_SESSIONS * self.initial_base_rate) / (
-            self.base[1] * factor + BASE_SESSIONS
-        )
+        return self._as_of_now().base_rate
 
     @property
     def cart_rate(self) -> float:
         """Share of episodes with something in the cart, or a checkout."""
-        factor = self._factor()
-        assumed = min(0.5, _CARTS_PER_PURCHASE * self.initial_base_rate)
-        return (self.base[2] * factor + BASE_SESSIONS * assumed) / (self.base[1] * factor + BASE_SESSIONS)
+        return self._as_of_now().cart_rate
 
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._entries.values())
@@ -180,7 +186,7 @@ class PriorTable:
             max(items),
             math.fsum(categories) / len(categories),
             max(categories),
-            math.log1p(entry[1] * self._factor()) if entry is not None else 0.0,
+            math.log1p(entry[1] * self._as_of_now().factor) if entry is not None else 0.0,
             item[1],
             category[1],
             brand[1],
@@ -213,16 +219,28 @@ class PriorTable:
         self.landmark, self.newest, self.base = landmark, newest, list(base)
         self._forget()
 
-    def _factor(self) -> float:
-        return math.exp2((self.landmark - self.newest) / HALF_LIFE_MS)
+    def _as_of_now(self) -> _Now:
+        """What all priors share, computed once between two updates."""
+        now = self._now
+        if now is None:
+            factor = math.exp2((self.landmark - self.newest) / HALF_LIFE_MS)
+            bought, sessions, carted = (count * factor for count in self.base)
+            assumed = min(0.5, _CARTS_PER_PURCHASE * self.initial_base_rate)
+            base_rate = (bought + BASE_SESSIONS * self.initial_base_rate) / (sessions + BASE_SESSIONS)
+            cart_rate = (carted + BASE_SESSIONS * assumed) / (sessions + BASE_SESSIONS)
+            now = self._now = _Now(factor, base_rate, cart_rate, _logit(base_rate), _logit(cart_rate))
+        return now
 
     def _prior(self, kind: str, key: str) -> Prior:
         """The key's prior, falling back to the base rates."""
         memo = self._memo[kind]
         value = memo.get(key)
         if value is None:
-            rates = self.base_rate, self.cart_rate
-            value = self._logits(_smoothed(self._entries[kind].get(key), self._factor(), rates))
+            now = self._as_of_now()
+            entry = self._entries[kind].get(key)
+            if entry is None:
+                return _UNKNOWN
+            value = self._logits(_smoothed(entry, now.factor, (now.base_rate, now.cart_rate)))
             self._remember(memo, key, value)
         return value
 
@@ -233,36 +251,51 @@ class PriorTable:
         memo = self._memo_in_category
         value = memo.get((item, category))
         if value is None:
-            factor = self._factor()
-            rates = _smoothed(self._entries["category"].get(category), factor, (self.base_rate, self.cart_rate))
-            value = self._logits(_smoothed(self._entries["item"].get(item), factor, rates))
+            now = self._as_of_now()
+            rates = _smoothed(self._entries["category"].get(category), now.factor, (now.base_rate, now.cart_rate))
+            value = self._logits(_smoothed(self._entries["item"].get(item), now.factor, rates))
             self._remember(memo, (item, category), value)
         return value
 
     def _logits(self, rates: Prior) -> Prior:
-        return _logit(rates[0]) - _logit(self.base_rate), _logit(rates[1]) - _logit(self.cart_rate)
+        now = self._as_of_now()
+        return _logit(rates[0]) - now.base_logit, _logit(rates[1]) - now.cart_logit
 
     def _markov(self, transition: int, transitions: list[int]) -> Prior3:
         """Log-likelihood ratio, buyers against others, of the step at hand, of all the episode's, and of their mean."""
         if not transitions:
             return 0.0, 0.0, 0.0
-        ratios = self._ratios = self._ratios or self._computed_ratios()
-        codes, times = transitions[::2], transitions[1::2]
-        # A code that another version has written tells nothing here.
-        known = [ratios[code] if 0 <= code < TRANSITION_CODES else 0.0 for code in codes]
-        total = math.fsum(map(operator.mul, known, times))
-        return ratios[transition] if 0 <= transition < TRANSITION_CODES else 0.0, total, total / sum(times)
+        times = transitions[1::2]
+        total = math.fsum(map(operator.mul, map(self._ratio, transitions[::2]), times))
+        return self._ratio(transition), total, total / sum(times)
 
-    def _computed_ratios(self) -> list[float]:
-        """By transition code: ln P(to | from, bought) − ln P(to | from, did not), each count with one added."""
-        counts = np.zeros((2, TRANSITION_CODES))
-        factor = self._factor()
-        for code, (bought, times, _) in self._entries[TRANSITION].items():
-            counts[:, int(code)] = bought * factor, max(0.0, times - bought) * factor
-        counts = counts.reshape(2, -1, len(GROUPS)) + 1.0
-        logs = np.log(counts) - np.log(counts.sum(axis=2, keepdims=True))
-        ratios: list[float] = (logs[0] - logs[1]).ravel().tolist()
-        return ratios
+    def _ratio(self, code: int) -> float:
+        """Of a transition: ln P(to | from, bought) − ln P(to | from, did not), each count with one added."""
+        ratio = self._ratios.get(code)
+        if ratio is None:
+            # A code that another version has written tells nothing here.
+            ratio = self._computed_ratio(code) if 0 <= code < TRANSITION_CODES else 0.0
+            self._ratios[code] = ratio
+        return ratio
+
+    def _computed_ratio(self, code: int) -> float:
+        origin = code // len(GROUPS)
+        left = self._left.get(origin)
+        if left is None:
+            first = origin * len(GROUPS)
+            counts = [self._made(to) for to in range(first, first + len(GROUPS))]
+            left = sum(bought for bought, _ in counts), sum(others for _, others in counts)
+            self._left[origin] = left
+        bought, others = self._made(code)
+        return math.log((bought + 1.0) * (left[1] + len(GROUPS)) / ((others + 1.0) * (left[0] + len(GROUPS))))
+
+    def _made(self, code: int) -> tuple[float, float]:
+        """How often a transition was made by those who bought and by others, as of now."""
+        entry = self._entries[TRANSITION].get(str(code))
+        if entry is None:
+            return 0.0, 0.0
+        factor = self._as_of_now().factor
+        return entry[0] * factor, max(0.0, entry[1] - entry[0]) * factor
 
     @staticmethod
     def _remember(memo: dict[_K, Prior], key: _K, value: Prior) -> None:
@@ -275,7 +308,9 @@ class PriorTable:
         for memo in self._memo.values():
             memo.clear()
         self._memo_in_category.clear()
-        self._ratios = []
+        self._ratios.clear()
+        self._left.clear()
+        self._now = None
 
     def _evict(self, kind: str) -> None:
         entries = self._entries[kind]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from river import base
 
@@ -24,6 +26,9 @@ INPUT_NAMES: Final[tuple[str, ...]] = (*LEARNED_FEATURES, *PRIOR_NAMES)
 
 #: The features of an input, in order, whatever the order of its keys.
 _FEATURES_OF: Final = itemgetter(*LEARNED_FEATURES)
+
+#: The same from the values of all features, in the order of `FEATURE_NAMES`.
+_LEARNED_OF: Final = itemgetter(*(FEATURE_NAMES.index(name) for name in LEARNED_FEATURES))
 
 #: What an event is known by of which nothing is known.
 _NO_KEYS: Final = Keys()
@@ -55,10 +60,34 @@ class PurchasePriors(base.Transformer):
         """The features and the priors, in the order of `INPUT_NAMES`."""
         return dict(zip(INPUT_NAMES, (*_features(x), *self.table.values(x.get("keys") or _NO_KEYS)), strict=True))
 
+    def row(self, features: tuple[float, ...], keys: Keys) -> list[float]:
+        """The values of `transform_one` for an event with all its features, without the dicts."""
+        return [*_LEARNED_OF(features), *self.table.values(keys)]
+
     def transform_many(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803 River's name
         """As `transform_one`, for a frame of the feature columns and a `keys` column."""
         values = np.array([self.table.values(keys) for keys in X["keys"]]).reshape(len(X), len(PRIOR_NAMES))
         return pd.DataFrame(np.hstack((X[list(LEARNED_FEATURES)].to_numpy(), values)), columns=list(INPUT_NAMES))
+
+
+class Rows:
+    """Inputs of some examples, shape (N, len(INPUT_NAMES)), as a model wants them."""
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @cached_property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """Row by row, for those that compute with arrays."""
+        return np.array(self._rows)
+
+    @cached_property
+    def dicts(self) -> list[dict[str, float]]:
+        """By name, for all others: what `transform_one` says."""
+        return [dict(zip(INPUT_NAMES, row, strict=True)) for row in self._rows]
 
 
 def _features(x: dict[str, Any]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from river import base
 
@@ -31,6 +32,14 @@ class NewtonLogisticRegression(base.MiniBatchClassifier):
         """Probabilities of False and True."""
         p = float(self.core.predict_many(np.fromiter(x.values(), dtype=np.float64, count=self.width)[None, :])[0])
         return {False: 1.0 - p, True: p}
+
+    def learn_row(self, row: npt.NDArray[np.float64], label: int) -> None:
+        """As `learn_one`, from an array of the inputs."""
+        self.core.learn(row, label)
+
+    def predict_rows(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Probabilities of True, shape (N,): those of `predict_proba_one`, row by row."""
+        return self.core.predict_many(matrix)
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803 River's name
         """Columns False and True, one row per row of X."""
