@@ -16,8 +16,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stream_app.core.figures import bin_of, calibration_error, entropy, pr_auc, roc_auc
 from stream_app.evaluation.columns import Chunk
-from stream_app.evaluation.counts import Counts, bin_of, calibration_error, entropy, pr_auc, roc_auc
+from stream_app.evaluation.counts import Counts
 
 #: Bins of the logit, coarser than those of the figures as thousands of counts are kept; their error cancels in a pair.
 _BIN: Final = 0.05

@@ -12,17 +12,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-#: Scores lie within 1e-6 of 0 and 1: logits within ± 13.82.
-_LOGIT_MAX: Final = 14.0
+from stream_app.core import figures
+from stream_app.core.figures import CALIBRATION_BINS, Array
 
 #: Width of the bins: scores spread over several logits, so ROC AUC is exact to five digits and PR AUC to three.
 BIN: Final = 0.002
-
-#: Bins of the calibration error, each with the same weight of rows: with equal widths nearly all rows of a shop with a
-#: base rate of 3 % would lie in the first.
-CALIBRATION_BINS: Final = 20
 
 
 class Figures(NamedTuple):
@@ -52,7 +46,7 @@ class Counts:
 
     def __init__(self, models: int, *, bin_width: float = BIN) -> None:
         self._width = bin_width
-        self.bins = int(2 * _LOGIT_MAX / bin_width) + 1
+        self.bins = figures.bins_of(bin_width)
         #: (model, label, bin) → weight, and the sums of scores in each bin for calibration
         self.weights: Array = np.zeros((models, 2, self.bins))
         self.score_sums: Array = np.zeros((models, self.bins))
@@ -92,7 +86,7 @@ class Counts:
 
     def add_calibration(self, model: int, p: Array, positive: npt.NDArray[np.bool_], weight: Array) -> None:
         """Add rows of one model to its bins alone: for `calibration` and the curves, not for `figures`."""
-        places = bin_of(p, self._width)
+        places = figures.bin_of(p, self._width)
         self.weights[model] += np.bincount(places + positive * self.bins, weight, 2 * self.bins).reshape(2, self.bins)
         self.score_sums[model] += np.bincount(places, weight * p, self.bins)
 
@@ -108,14 +102,14 @@ class Counts:
             self.positives,
             rate,
             self.loss[model] / self.weight,
-            entropy(rate),
-            roc_auc(self.weights[model]),
-            pr_auc(self.weights[model]),
+            figures.entropy(rate),
+            figures.roc_auc(self.weights[model]),
+            figures.pr_auc(self.weights[model]),
             self.squares[model] / self.weight,
-            calibration_error(self.calibration(model)),
+            figures.calibration_error(self.calibration(model)),
             self.scores[model] / self.weight,
             2 * found / (called + positive) if positive else nan,
-            f1_all_positive(rate),
+            figures.f1_all_positive(rate),
             self.best_f1(model)[1],
         )
 
@@ -124,32 +118,17 @@ class Counts:
 
         Shape (≤ bins, 3): weight, mean score, share bought.
         """
-        weight = self.weights[model].sum(axis=0)
-        filled = np.flatnonzero(weight)
-        reached = np.cumsum(weight[filled])
-        place = np.minimum((bins * (reached - weight[filled] / 2) / reached[-1]).astype(int), bins - 1)
-        total: npt.NDArray[Any] = np.bincount(place, weight[filled], bins)
-        score = np.bincount(place, self.score_sums[model][filled], bins)
-        bought = np.bincount(place, self.weights[model][1][filled], bins)
-        some = total > 0
-        share = np.where(some, total, 1)
-        return np.stack((total, score / share, bought / share), axis=1)[some]
+        return figures.calibration(self.weights[model], self.score_sums[model], bins)
 
     def best_f1(self, model: int, *, balanced: bool = False) -> tuple[float, float]:
         """The threshold with the best F1 on these rows, and that F1; `balanced` as if half of the weight were positive.
 
         The threshold is the lower edge of a bin, so that the bin is in. (1.0, NaN) when there is nothing to find.
         """
-        negatives, positives = self.weights[model][:, ::-1]
-        if not positives.sum():
-            return 1.0, math.nan
-        if balanced and negatives.sum():
-            negatives, positives = negatives / negatives.sum(), positives / positives.sum()
-        found, called = np.cumsum(positives), np.cumsum(positives) + np.cumsum(negatives)
-        f1 = 2 * found / (called + positives.sum())
-        best = int(np.argmax(f1))
-        edge = (self.bins - 1 - best) * self._width - _LOGIT_MAX
-        return 1.0 / (1.0 + math.exp(-edge)), float(f1[best])
+        weights = self.weights[model]
+        if balanced and weights.sum(axis=1).all():
+            weights = weights / weights.sum(axis=1, keepdims=True)
+        return figures.best_f1(weights, self._width)
 
     def balanced_f1(self, model: int) -> float:
         """F1 as on a test with as many positives as negatives, at the thresholds that rows were added with."""
@@ -168,43 +147,3 @@ class Counts:
         if not len(found) or not found[-1] or not wrong[-1]:
             return np.empty((0, 3))
         return np.column_stack((wrong / wrong[-1], found / found[-1], found / (found + wrong)))
-
-
-def bin_of(p: Array, width: float = BIN) -> npt.NDArray[np.intp]:
-    """The logit's bin of each score."""
-    return ((np.log(p / (1.0 - p)) + _LOGIT_MAX) / width).astype(np.intp)
-
-
-def entropy(rate: float) -> float:
-    """Log-loss of a constant on rows with this base rate."""
-    return -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate)) if 0.0 < rate < 1.0 else 0.0
-
-
-def f1_all_positive(rate: float) -> float:
-    """F1 of calling every row positive."""
-    return 2 * rate / (1 + rate)
-
-
-def roc_auc(weights: Array) -> float:
-    """Area under the ROC curve of weights of shape (2, bins); ties count half."""
-    negatives, positives = weights
-    total = negatives.sum() * positives.sum()
-    if not total:
-        return math.nan
-    below = np.cumsum(negatives) - negatives / 2
-    return float((positives * below).sum() / total)
-
-
-def pr_auc(weights: Array) -> float:
-    """Average precision (the step-wise area under the precision-recall curve) of weights of shape (2, bins)."""
-    negatives, positives = weights[:, ::-1]
-    if not positives.sum():
-        return math.nan
-    found = np.cumsum(positives)
-    called = found + np.cumsum(negatives)
-    return float((positives * found / np.where(called > 0, called, 1)).sum() / found[-1])
-
-
-def calibration_error(calibration: Array) -> float:
-    """Mean distance of score and share bought over the bins of `Counts.calibration`, by weight."""
-    return float(np.average(np.abs(calibration[:, 1] - calibration[:, 2]), weights=calibration[:, 0]))

@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stream_app.core.figures import calibration_error
 from stream_app.evaluation.bootstrap import session_uniforms
 from stream_app.evaluation.columns import Chunk
-from stream_app.evaluation.counts import Counts, calibration_error
+from stream_app.evaluation.counts import Counts
 
 #: Draws whose mean is told: its own error is then about a twentieth of it.
 _DRAWS: Final = 20

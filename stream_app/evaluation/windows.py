@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream_app.evaluation.counts import Counts, entropy
+from stream_app.core.figures import entropy
+from stream_app.evaluation.counts import Counts
 from stream_app.evaluation.run import Results
 from stream_app.evaluation.slices import tested
 

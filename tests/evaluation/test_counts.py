@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from stream_app.core.figures import f1_all_positive
 from stream_app.evaluation.bootstrap import DRAWN, draws, session_weights
-from stream_app.evaluation.counts import Counts, Figures, f1_all_positive
+from stream_app.evaluation.counts import Counts, Figures
 from stream_app.evaluation.noise import calibration_noise
 
 
