@@ -24,14 +24,18 @@ class Bins(base.Transformer):
     def __init__(self, width: float = 0.5) -> None:
         self.width = width
 
+    @property
+    def names(self) -> list[dict[int, str]]:
+        """Of each input, number of a bin → its name; number 0 begins at the mean."""
+        return _bin_names(math.ceil(Z_MAX / self.width))
+
     def transform_one(self, x: dict[str, float]) -> dict[str, float]:
         """1.0 under the name of each input's bin, such as `gap[-2]`: from −2 to −1 widths."""
         width, floor = self.width, math.floor
-        edge = math.ceil(Z_MAX / width)
         # Clipped before it is divided: floor takes no number that is not finite.
         return {
             names[floor(min(max(z, -Z_MAX), Z_MAX) / width)]: 1.0
-            for names, z in zip(_bin_names(edge), x.values(), strict=True)
+            for names, z in zip(self.names, x.values(), strict=True)
         }
 
 

@@ -1,16 +1,17 @@
 """What each input has to do with a score: its contribution to the logit.
 
-For a classifier that is linear in something made of one input each, contributions are *exact*: what an input adds to the
-logit beyond what its average would add. They and a base, the logit of an all-average row, add up to the model's logit.
+For a classifier that is linear in something made of one input each, contributions are *exact*: what an input adds to
+the logit beyond what its average would add. They and a base, the logit of an all-average row, add up to its logit.
 
     newton   w·z, z the clipped z-score; base: the bias
     sgd      w·z; base: the intercept
-    bins     the weight of the bin that the input falls into, less that of the average's bin; base: the intercept and those
+    bins     the weight of the bin that the input falls into, less that of its average's bin; base: intercept and those
     blend    the mean of the two models'
 
 Every other classifier is asked again with one group of inputs at a time at their average, and what that takes off the
-logit is the group's contribution (*occlusion*). It is an approximation: two groups that tell the same both seem to matter
-little, since each stands in for the other, and what two say only together is counted for both. So they do not add up.
+logit is the group's contribution (*occlusion*). It is an approximation: two groups that tell the same both seem to
+matter little, since each stands in for the other, and what two say only together is counted for both. So they do not
+add up.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ import numpy.typing as npt
 from river import base, compose, linear_model
 
 from stream_app.core.calibration import logit
-from stream_app.core.zoo.bins import Bins, bin_names
-from stream_app.core.zoo.bins import Z_MAX as BINNED_Z_MAX
+from stream_app.core.zoo.bins import Z_MAX, Bins
 from stream_app.core.zoo.blend import MeanLogit
 from stream_app.core.zoo.inputs import INPUT_NAMES
 from stream_app.core.zoo.newton import NewtonLogisticRegression
@@ -43,8 +43,8 @@ _BINNED: Final = (ZScores, Bins, linear_model.LogisticRegression)
 def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
     """The exact contributions of inputs of shape (N, len(INPUT_NAMES)), None for a classifier that has none.
 
-    The base and a row's sum are its logit before a probability beyond 1e-9 of 0 or 1 is cut off. A row's contributions do
-    not depend on the other rows.
+    The base and a row's sum are its logit before a probability beyond 1e-9 of 0 or 1 is cut off. A row's contributions
+    do not depend on the other rows.
     """
     if isinstance(classifier, NewtonLogisticRegression):
         return float(classifier.core.weights[-1]), classifier.core.terms(inputs)
@@ -57,27 +57,29 @@ def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
         steps = list(classifier.steps.values())
         kinds = tuple(map(type, steps))
         if kinds == _SCALED:
-            return _scaled(*steps, inputs)
+            return _scaled(steps, inputs)
         if kinds == _BINNED:
-            return _binned(*steps, inputs)
+            return _binned(steps, inputs)
     return None
 
 
-def occluded(classifier: base.Classifier, inputs: Matrix, groups: Sequence[Sequence[int]]) -> tuple[float, Matrix]:
-    """The logit of an all-average row, and approximate contributions of the groups, shape (N, len(groups)).
+def occluded(
+    classifier: base.Classifier, inputs: Matrix, groups: Sequence[Sequence[int]]
+) -> tuple[float, Matrix, Matrix]:
+    """The logit of an all-average row, those of the rows, and approximate contributions, shape (N, len(groups)).
 
     `groups` are columns of `inputs`. Asks the classifier once for each group of each row, and once for the row itself.
     """
     mean = average(classifier)
-    found = np.zeros((len(inputs), len(groups)))
+    logits, found = np.zeros(len(inputs)), np.zeros((len(inputs), len(groups)))
     for n, row in enumerate(inputs):
-        whole = _logit(classifier, row)
+        logits[n] = _logit(classifier, row)
         for m, group in enumerate(groups):
             columns = list(group)
             hidden = row.copy()
             hidden[columns] = mean[columns]
-            found[n, m] = whole - _logit(classifier, hidden)
-    return _logit(classifier, mean), found
+            found[n, m] = logits[n] - _logit(classifier, hidden)
+    return _logit(classifier, mean), logits, found
 
 
 def average(classifier: base.Classifier) -> Matrix:
@@ -89,25 +91,26 @@ def average(classifier: base.Classifier) -> Matrix:
     if isinstance(part, compose.Pipeline):
         part = next(iter(part.steps.values()))
     elif isinstance(part, base.Ensemble):
-        # Its members see the examples at random numbers of times: any one's mean is a fair sample of all.
+        # Each member sees an example a random number of times: the mean of any one is a fair sample of all.
         return average(part[0])
     if not isinstance(part, ZScores | WarmStart):
         raise TypeError(f"{type(classifier).__name__} keeps no means of its inputs: begin it with ZScores or WarmStart")
     return np.array([part.means[name] for name in INPUT_NAMES])
 
 
-def _scaled(scaler: ZScores, regression: linear_model.LogisticRegression, inputs: Matrix) -> Additive:
+def _scaled(steps: list[Any], inputs: Matrix) -> Additive:
+    scaler, regression = steps
     weights = regression.weights
     return float(regression.intercept), _z(scaler, inputs) * np.array([weights.get(name, 0.0) for name in INPUT_NAMES])
 
 
-def _binned(scaler: ZScores, cut: Bins, regression: linear_model.LogisticRegression, inputs: Matrix) -> Additive:
-    weights, names = regression.weights, bin_names(cut.width)
+def _binned(steps: list[Any], inputs: Matrix) -> Additive:
+    scaler, cut, regression = steps
+    weights, names = regression.weights, cut.names
     table = np.array([[weights.get(name, 0.0) for name in bins.values()] for bins in names])
-    # Bins are numbered from the middle: number 0 begins at the mean, and its column is the one after those below it.
-    middle = table.shape[1] // 2
-    z = np.clip(_z(scaler, inputs), -BINNED_Z_MAX, BINNED_Z_MAX)
-    places = np.floor(z / cut.width).astype(np.intp) + middle
+    # Bins are numbered from the one that begins at the mean.
+    middle = list(names[0]).index(0)
+    places = np.floor(np.clip(_z(scaler, inputs), -Z_MAX, Z_MAX) / cut.width).astype(np.intp) + middle
     usual = table[:, middle]
     return float(regression.intercept + usual.sum()), table[np.arange(len(names)), places] - usual
 
