@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 # Made when an installation is complete, and stale when pyproject.toml is newer: so a second run starts at once.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
+# Tests that compute run two at a time; those that start servers, kill them and wait run alone, or they would wait longer.
+PURE := tests/core tests/evaluation tests/fuzz tests/parity tests/producers tests/simulation tests/zoo
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 help: ## list what there is
@@ -26,7 +28,12 @@ demo: $(DEMO) ## a synthetic shop, scored live; needs only Python 3.11+
 	@$(BIN)/stream-app demo $(ARGS)
 
 test: $(DEV) ## all tests; real Kafka and Redis where this machine has Java, Maven and redis-server
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PURE)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(PURE))
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 faults: $(DEV) ## break servers and processes in every way of docs/guarantees.md; real ones needed, an hour
 	$(BIN)/python -m pytest tests/faults -m "long or not long" -s --tb=short $(ARGS)

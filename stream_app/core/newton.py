@@ -22,8 +22,10 @@ from scipy.linalg.blas import dsymv, dsyr
 
 Vector = npt.NDArray[np.float64]
 
-#: Prior variance of a weight: z-scored inputs rarely deserve a weight above 1. DESIGN §7 measured 0.1.
-PRIOR_VARIANCE: Final = 0.1
+#: Prior variance of all weights together: before anything is learned, inputs of the usual size are believed to move the
+#: logit by about one. Each of 62 then has 0.016; with the 0.1 of DESIGN §7, which had half as many inputs, they are
+#: believed to move it by 2.5, and a shop's first days are spent on unlearning chance (docs/adr/0007).
+LOGIT_VARIANCE: Final = 1.0
 
 #: q: by how much a weight's variance grows with every example, at most up to the prior's. It makes the model remember
 #: about 1 / √(q·r) examples, 60,000 at a base rate of 3 %. On a month of the REES46 electronics file log-loss is .1359
@@ -57,7 +59,7 @@ class NewtonLogistic:
         self.weights: Vector = np.zeros(width + 1)
         self.weights[-1] = math.log(base_rate / (1.0 - base_rate))
         #: its lower triangle; what stands above it is not looked at
-        self.covariance: Vector = np.asfortranarray(np.eye(width + 1) * PRIOR_VARIANCE)
+        self.covariance: Vector = np.asfortranarray(np.eye(width + 1) * LOGIT_VARIANCE / width)
         # The bias starts at an assumed base rate, not at a known one.
         self.covariance[-1, -1] = 1.0
         self._diagonal = np.diag_indices(width + 1)
@@ -143,7 +145,7 @@ class NewtonLogistic:
 
     def _wander(self) -> None:
         step = _DRIFT_EVERY * DRIFT
-        self.covariance *= 1.0 - step / PRIOR_VARIANCE
+        self.covariance *= 1.0 - step * self.width / LOGIT_VARIANCE
         self.covariance[self._diagonal] += step
 
     def _rescale(self) -> None:
