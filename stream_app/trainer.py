@@ -61,10 +61,12 @@ class Trainer:
         self._pulse = KafkaPulse(observer, "trainer")
         self._stopping = asyncio.Event()
         self._poisoned: dict[int, int] = {}
+        #: models that have outgrown their record → what is to be said of it
+        self._too_large: dict[str, str] = {}
         #: standby, restoring, learning or stopped
         self.state = "standby"
         self.learner = new_learner(settings)
-        self._published_updates = -1
+        self._published = _marker(self.learner)
         self._published_at = 0.0
         #: monotonic time of the last finished turn: what readiness looks at
         self.progress = time.monotonic()
@@ -100,6 +102,11 @@ class Trainer:
                     self._observer.fenced(-1, str(error))
                     # We may have lost the election without having heard of it: the group is to decide anew.
                     await election.stop()
+                except TooLargeError as error:
+                    # Back to the last snapshot, where it still fitted. There it stays; nothing else is lost.
+                    if error.model is not None:
+                        self._too_large[error.model] = f"learns no more: {error}"
+                    self._observer.model_error(str(error))
                 except NonFiniteError as error:
                     # Back to the last good snapshot; the examples since then are not learned a second time.
                     self._poisoned = dict(self.learner.offsets)
@@ -151,9 +158,11 @@ class Trainer:
             await tail.start()
             self.learner = await self._restore(tail)
             self.learner.poisoned = self._poisoned
+            for model, reason in self._too_large.items():
+                self.learner.freeze(model, reason)
             for gap in await examples.start(self.learner.offsets):
                 self._observer.model_error(gap)
-            self._published_updates, self._published_at = self._marker(), time.monotonic()
+            self._published_at = time.monotonic()
             self._set_state("learning")
             while not election.lost.is_set():
                 stopping = self._stopping.is_set()
@@ -164,7 +173,7 @@ class Trainer:
                         self._heed(*record)
                 await election.touch()
                 due = time.monotonic() - self._published_at >= self._settings.snapshot_interval_ms / 1000
-                if (due or stopping) and self._marker() != self._published_updates:
+                if (due or stopping) and _marker(self.learner) != self._published:
                     await self._publish(writer)
                 self.progress = time.monotonic()
                 if stopping:
@@ -205,18 +214,15 @@ class Trainer:
         challengers = learner.export_challengers()
         state = learner.export()
         changes = learner.priors.table.take_changes()
-        try:
-            records = encode_snapshot(
-                state,
-                changes,
-                challengers,
-                version=learner.version,
-                published_at=int(time.time() * 1000),
-                secret=self._secret,
-            )
-        except TooLargeError as error:
-            raise NonFiniteError(str(error)) from None
-        self._published_updates, self._published_at = self._marker(), started
+        records = encode_snapshot(
+            state,
+            changes,
+            challengers,
+            version=learner.version,
+            published_at=int(time.time() * 1000),
+            secret=self._secret,
+        )
+        self._published, self._published_at = _marker(learner), started
         await writer.write(records)
         self._observer.snapshot_published(
             learner.version, sum(len(value) for _, value, _ in records), time.monotonic() - started, len(records) - 1
@@ -229,6 +235,7 @@ class Trainer:
     async def _restore(self, tail: SnapshotTail) -> Learner:
         """The learner of the newest good snapshot, or a new one; `tail` then stands at the end of what there was."""
         learner = new_learner(self._settings)
+        self._published = _marker(learner)
         reader = SnapshotReader(secret=self._secret, challengers=True)
         command: Command | None = None
         end = await tail.end()
@@ -241,6 +248,7 @@ class Trainer:
                         continue
                     learner.restore(found.head.state, found.challengers)
                     learner.priors.table.put_changes(found.entries)
+                    self._published = _marker(learner)
                 except RefusedError as error:
                     self._observer.snapshot_refused(error.reason, str(error))
                 except (ValueError, KeyError, TypeError) as error:
@@ -267,12 +275,6 @@ class Trainer:
         refused = learner.promote(command.model, reason=reason, command=command.id)
         if refused is not None:
             self._observer.model_error(f"command {command.id}: {refused}")
-        # Who gave it waits for the snapshot that says what became of it.
-        self._published_updates = -1
-
-    def _marker(self) -> int:
-        """Moves with every example read, so that a snapshot is due when anything was."""
-        return sum(self.learner.offsets.values())
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -282,3 +284,9 @@ class Trainer:
         if name != self.state:
             self.state = name
             self._observer.trainer_state(name)
+
+
+def _marker(learner: Learner) -> tuple[int, int, str]:
+    """Moves with every example read, change noted and command heeded: then a snapshot is due."""
+    champion = learner.champion
+    return sum(learner.offsets.values()), champion.changed, next(reversed(champion.commands), "")

@@ -46,6 +46,8 @@ class Contender:
         self.window = window
         #: examples and episodes learned since it joined
         self.updates = self.positives = self.negatives = 0
+        #: why it learns no more; empty while it does
+        self.frozen = ""
         #: of the rows at hand: the classifier's own probabilities, and the calibrated ones
         self.raw: list[float] = []
         self.p: list[float] = []
@@ -82,6 +84,8 @@ class Contender:
 
     def learn(self, rows: Rows, n: int, label: int, *, closes: bool, event_id: str) -> None:
         """Learn one of the rows; `closes` says that it is its episode's last."""
+        if self.frozen:
+            return
         self.model.learn_row(rows, n, label, event_id=event_id)
         self.updates += 1
         if closes:
@@ -112,6 +116,7 @@ class Contender:
         return {
             "classifier": self.model.export(),
             "learned": [self.updates, self.positives, self.negatives],
+            "frozen": self.frozen,
             "own": self._own.export(),
             "against": self._against.export(),
         }
@@ -126,8 +131,9 @@ class Contender:
         """
         updates, positives, negatives = (int(count) for count in values["learned"])
         own, against = Paired(self.window), Paired(self.window)
+        frozen = str(values["frozen"])
         own.restore([float(value) for value in values["own"]])
         against.restore([float(value) for value in values["against"]])
         self.model.restore(values["classifier"])
-        self.updates, self.positives, self.negatives = updates, positives, negatives
+        self.updates, self.positives, self.negatives, self.frozen = updates, positives, negatives, frozen
         self._own, self._against = own, against

@@ -146,9 +146,7 @@ class Learner:
             return False
         self.positions[place] = (trigger, n)
         self.clock = max(self.clock, example.label_time)
-        self.prequential.observe(
-            example.score, example.label, weight=example.weight, events=example.events, cold=example.cold
-        )
+        self.prequential.observe(example)
         waiting = self.pending.get(partition)
         if waiting and not _same_episode(waiting[-1], example):
             # Its last one never came: what should be together is, as far as it goes.
@@ -267,6 +265,13 @@ class Learner:
         self.champion.pinned = name is not None
         self._crown(contender, reason)
         return None
+
+    def freeze(self, name: str, reason: str) -> None:
+        """Let a model learn no more: it stays as it is, and goes on being compared. Recorded among the changes."""
+        contender = self.contenders.get(name)
+        if contender is not None and not contender.frozen:
+            contender.frozen = reason
+            self.champion.note(name, reason, time=self.clock, updates=self.updates)
 
     def _join(self, name: str) -> Contender:
         return Contender(IntentModel(name, base_rate=self._base_rate, priors=self.priors), window=self._window)

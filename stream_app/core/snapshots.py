@@ -56,7 +56,11 @@ class RefusedError(ValueError):
 
 
 class TooLargeError(ValueError):
-    """A model has grown beyond what Kafka takes as one record."""
+    """What Kafka does not take as one record; `model` is the one that has grown too large, if it is one."""
+
+    def __init__(self, what: str, size: int, *, model: str | None) -> None:
+        super().__init__(f"{what}: got a record of {size} bytes, Kafka takes {RECORD_BYTES_MAX}")
+        self.model = model
 
 
 class Head(msgspec.Struct):
@@ -131,9 +135,15 @@ def encode_snapshot(
     records.append((HEAD_KEY, _ENCODER.encode(Head(SNAPSHOT_SCHEMA, version, len(changes), published_at, state))))
     for key, value in records:
         if len(value) > RECORD_BYTES_MAX:
-            what = f"champion {state.get('model')!r}" if key == HEAD_KEY else key.decode(errors="replace")
-            raise TooLargeError(f"{what}: got a record of {len(value)} bytes, Kafka takes {RECORD_BYTES_MAX}")
+            what = f"head with champion {state.get('model')}" if key == HEAD_KEY else key.decode(errors="replace")
+            raise TooLargeError(what, len(value), model=_model_in(key, state))
     return [(key, value, sign(key, value, secret)) for key, value in records]
+
+
+def _model_in(key: bytes, state: dict[str, Any]) -> str | None:
+    if key == HEAD_KEY:
+        return str(state.get("model"))
+    return key.removeprefix(_CHALLENGER).decode() if key.startswith(_CHALLENGER) else None
 
 
 def encode_command(command: Command, *, secret: bytes) -> Signed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.model import PurchasePriors, Rows, input_row
 from stream_app.core.records import Example, Keys, Touched
 from stream_app.core.snapshots import HEAD_KEY, Signed, SnapshotReader, encode_snapshot
 from tests.core.streams import T0
@@ -122,3 +124,8 @@ def as_json(example: Example) -> dict[str, Any]:
     found = json.loads(msgspec.json.encode(example))
     assert isinstance(found, dict)
     return found
+
+
+def rows_of(priors: PurchasePriors, found: Sequence[Example]) -> Rows:
+    """Inputs of examples, as the learner makes them."""
+    return Rows([input_row(priors, one) for one in found])

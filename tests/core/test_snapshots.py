@@ -320,7 +320,7 @@ def test_a_challenger_that_learns_no_more_or_has_no_head_yet_is_left_out() -> No
     assert read(one, written(3, {}))[0].challengers == {}
 
 
-@pytest.mark.parametrize("what", ["champion 'newton'", "challenger/forest", "prior/item/"])
+@pytest.mark.parametrize("what", ["head with champion newton", "challenger/forest", "prior/item/"])
 def test_a_record_that_kafka_would_not_take_is_named_by_the_writer(what: str) -> None:
     large = {"weights": np.zeros(RECORD_BYTES_MAX // 8)}
     with pytest.raises(TooLargeError, match=rf"{what}.*: got a record of \d+ bytes, Kafka takes {RECORD_BYTES_MAX}"):
