@@ -44,6 +44,7 @@ from stream_app.core.codec import encode
 from stream_app.core.events import CheckoutLabel, Event
 from stream_app.core.learner import Learner, decode_example
 from stream_app.core.model import IntentModel
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.records import Keys
 from stream_app.settings import Settings
@@ -77,7 +78,7 @@ class ScoreOf(msgspec.Struct):
     cold: bool
 
 
-class LearningScorer:
+class LearningScorer(WithoutReasons):
     """`plan.Scorer` over a learner's model as it is now, and a copy of it that was frozen, if any."""
 
     version = updates = 0

@@ -59,6 +59,7 @@ def rules_of(settings: Settings) -> Rules:
         cache_visitors_max=settings.cache_visitors_max,
         band_fence_min=settings.band_fence_min,
         band_likely_min=settings.band_likely_min,
+        reasons=settings.reasons,
     )
 
 

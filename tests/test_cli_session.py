@@ -17,6 +17,7 @@ from stream_app.cli_session import session_command
 from stream_app.core import processor, state
 from stream_app.core.effects import Position, encode_position
 from stream_app.core.events import Event
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import PartitionProcessor, Rules
 from stream_app.settings import ENV_PREFIX
 from stream_app.visitor_facts import visitor_facts
@@ -26,7 +27,7 @@ _START = 1_750_000_000_000
 _GAP_MS = 1_800_000
 
 
-class _BaseRate:
+class _BaseRate(WithoutReasons):
     name, version, updates, cold = "newton", 12, 3_456, False
     bands = None
 

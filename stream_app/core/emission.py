@@ -9,15 +9,24 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
 from stream_app.core import features, records, state
 from stream_app.core.effects import Effects
 from stream_app.core.events import EVENT_TYPES, Event
 from stream_app.core.outcomes import Outcome
 from stream_app.core.plan import Rules, Scorer
-from stream_app.core.records import Keys
+from stream_app.core.records import Keys, Reasons
 
 #: Outcomes of one visitor from one trigger: at most four sessions of 64 samples. 32 + 16 bits fit JSON's exact 53.
 _ORDINAL_BITS: Final = 16
+
+#: With `reasons` at `sampled` one event in this many has them: enough to see what moves scores, at a small cost.
+SAMPLED_ONE_IN: Final = 16
+# As in core/batch.py: spreads CRC-32, which is linear in its input, over the range.
+_MIX: Final = 2_654_435_761
 
 
 class Scored(NamedTuple):
@@ -71,9 +80,10 @@ def write_scores(
     values = x.tolist()
     name, version, updates, cold = scorer.name, scorer.version, scorer.updates, scorer.cold
     fence, likely = scorer.bands or (rules.band_fence_min, rules.band_likely_min)
+    reasons = _reasons(rules, scorer, rows, x, scores, fence=fence, likely=likely)
     encode, feature_values = records.encode, features.FeatureValues
     bands = [0, 0, 0]
-    for row, score, data, numbers in zip(rows, scores, packed, values, strict=True):
+    for row, score, data, numbers, why in zip(rows, scores, packed, values, reasons, strict=True):
         event, event_time, session_id, events, late, sample, keys, visitor, watermark = row
         sample.score, sample.x, sample.model_version, sample.cold = score, data, version, cold
         code = (score >= fence) + (score >= likely)
@@ -118,12 +128,44 @@ def write_scores(
                         late,
                         now_ms,
                         watermark,
+                        why,
                     )
                 ),
             )
         )
         visitor.last_score = state.LastScore(event_id, event_time, score, band, version, cold, data)
     effects.bands.update({band: count for band, count in zip(records.BANDS, bands, strict=True) if count})
+
+
+def is_sampled(event_id: str) -> bool:
+    """Whether an event is among the one in `SAMPLED_ONE_IN` that `sampled` explains: by hash of its id."""
+    return (crc32(event_id.encode()) * _MIX & 0xFFFFFFFF) * SAMPLED_ONE_IN < 1 << 32
+
+
+def _reasons(
+    rules: Rules,
+    scorer: Scorer,
+    rows: list[Scored],
+    x: npt.NDArray[np.float64],
+    scores: list[float],
+    *,
+    fence: float,
+    likely: float,
+) -> list[Reasons | msgspec.UnsetType]:
+    """The reasons of those scores that are to have some, asked for together."""
+    found: list[Reasons | msgspec.UnsetType] = [msgspec.UNSET] * len(rows)
+    if rules.reasons == "off" or scorer.cold:
+        return found
+    if rules.reasons == "fence":
+        chosen = [n for n, score in enumerate(scores) if fence <= score < likely]
+    elif rules.reasons == "sampled":
+        chosen = [n for n, row in enumerate(rows) if is_sampled(row.event.event_id)]
+    else:
+        chosen = list(range(len(rows)))
+    if chosen:
+        for n, reasons in zip(chosen, scorer.reasons_many(x[chosen], [rows[n].keys for n in chosen]), strict=True):
+            found[n] = reasons
+    return found
 
 
 def write_examples(effects: Effects, resolved: list[Resolved]) -> None:

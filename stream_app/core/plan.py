@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from stream_app.core.effects import DeadLetter
 from stream_app.core.events import CheckoutLabel, Event
-from stream_app.core.records import Keys
+from stream_app.core.records import Keys, Reasons
 from stream_app.core.watermark import UNKNOWN, Watermark
 
 
@@ -47,6 +47,18 @@ class Scorer(Protocol):
         """Probabilities, shape (N,), for features of shape (N, len(FEATURES)) and N keys."""
         ...
 
+    def reasons_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> list[Reasons]:
+        """The strongest reasons of each score; asked only for those that are to have some, and never while cold."""
+        ...
+
+
+class WithoutReasons:
+    """The part of a scorer that knows no reasons: of one that is there to be measured."""
+
+    def reasons_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> list[Reasons]:
+        """None, N times."""
+        return [[] for _ in keys]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
@@ -59,6 +71,8 @@ class Rules:
     cache_visitors_max: int
     band_fence_min: float
     band_likely_min: float
+    #: which scores come with reasons
+    reasons: Literal["off", "fence", "sampled", "all"] = "off"
 
 
 @dataclass(slots=True)

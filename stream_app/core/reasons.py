@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from stream_app.core.model import INPUT_NAMES, IntentModel
-from stream_app.core.records import Keys
+from stream_app.core.records import Keys, Reasons
 from stream_app.core.zoo.contributions import additive, occluded
 
 Matrix = npt.NDArray[np.float64]
@@ -29,12 +28,6 @@ REASONS_MAX: Final = 3
 
 #: Digits of a contribution in a score record: a thousandth is a thousandth of the odds.
 _DIGITS: Final = 3
-
-#: With the setting `sampled` one event in this many has reasons: enough to see what moves scores, at a small cost.
-SAMPLED_ONE_IN: Final = 16
-
-# As in core/batch.py: spreads CRC-32, which is linear in its input, over the range.
-_MIX: Final = 2_654_435_761
 
 
 class Reason(NamedTuple):
@@ -203,7 +196,7 @@ def explain(model: IntentModel, x: Matrix, keys: Sequence[Keys]) -> Explanation:
     return Explanation(base, base + reasons.sum(axis=1), reasons, each)
 
 
-def strongest(reasons: Matrix) -> list[list[tuple[str, float]]]:
+def strongest(reasons: Matrix) -> list[Reasons]:
     """Of each row the ids and contributions of the strongest, rounded; what rounds to nothing is none."""
     order = np.argsort(-np.abs(reasons), axis=1, kind="stable")[:, :REASONS_MAX]
     values = np.round(np.take_along_axis(reasons, order, axis=1), _DIGITS).tolist()
@@ -211,8 +204,3 @@ def strongest(reasons: Matrix) -> list[list[tuple[str, float]]]:
         [(REASON_IDS[place], value) for place, value in zip(places, row, strict=True) if value]
         for places, row in zip(order.tolist(), values, strict=True)
     ]
-
-
-def is_sampled(event_id: str) -> bool:
-    """Whether an event is among the one in `SAMPLED_ONE_IN` that the setting `sampled` explains: by hash of its id."""
-    return (crc32(event_id.encode()) * _MIX & 0xFFFFFFFF) * SAMPLED_ONE_IN < 1 << 32

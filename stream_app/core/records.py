@@ -13,6 +13,9 @@ from stream_app.core.features import FEATURE_SCHEMA
 
 LabelSource = Literal["purchase", "label", "session_end"]
 
+#: (reason id of `reasons.REASONS`, contribution to the logit), the strongest first.
+Reasons = list[tuple[str, float]]
+
 
 class Keys(msgspec.Struct, gc=False, omit_defaults=True):
     """The names behind a scored event that a model may hold priors for; None or missing means not known.
@@ -72,6 +75,8 @@ class ScoreRecord(msgspec.Struct, gc=False):
     `events` counts the session's events from 1. `cold` is true while the score is only the base rate. `late` says that
     the event arrived after its session should have been over. `watermark` is the event time (ms) up to which sessions
     are over after this event, −1 unknown: with it a replay knows where the wall clock has moved an idle partition on.
+    `reasons` are the strongest three with their contributions to the logit (docs/reasons.md), left out where none were
+    asked for (the setting `reasons`) or the score is cold.
     """
 
     event_id: str
@@ -89,6 +94,7 @@ class ScoreRecord(msgspec.Struct, gc=False):
     late: bool
     scored_at: int
     watermark: int
+    reasons: Reasons | msgspec.UnsetType = msgspec.UNSET
 
 
 class Example(msgspec.Struct, gc=False):

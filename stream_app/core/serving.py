@@ -11,7 +11,8 @@ import numpy.typing as npt
 from stream_app.core.bands import Bands, check_bands
 from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
 from stream_app.core.model import SCORE_MIN, IntentModel, PurchasePriors
-from stream_app.core.records import Keys
+from stream_app.core.reasons import Explanation, explain, strongest
+from stream_app.core.records import Keys, Reasons
 from stream_app.core.snapshots import Changes, Head
 
 
@@ -70,3 +71,11 @@ class ServingModel:
             rate = min(max(round(self.base_rate, 6), SCORE_MIN), 1.0 - SCORE_MIN)
             return np.full(len(x), rate)
         return self._model.score_many(x, keys)
+
+    def reasons_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> list[Reasons]:
+        """The strongest reasons of each score; none means anything while cold."""
+        return strongest(self.explain(x, keys).reasons)
+
+    def explain(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> Explanation:
+        """Where the model's scores come from, whole."""
+        return explain(self._model, x, keys)

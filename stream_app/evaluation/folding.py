@@ -15,7 +15,7 @@ from stream_app.core.codec import encode
 from stream_app.core.effects import Position
 from stream_app.core.events import Event
 from stream_app.core.learner import TypedExample, decode_example
-from stream_app.core.plan import Rules, Scorer
+from stream_app.core.plan import Rules, Scorer, WithoutReasons
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.records import Keys
 from stream_app.evaluation.history import event_time
@@ -67,7 +67,7 @@ _SCORED: Final = msgspec.json.Decoder(ScoredEvent)
 _CLOSED: Final = msgspec.json.Decoder(_Closed)
 
 
-class _Watched:
+class _Watched(WithoutReasons):
     """A scorer whose rows are seen: the core asks it once for all events of a tick."""
 
     def __init__(self, scorer: Scorer) -> None:

@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.records import Keys
 
 
-class Nobody:
+class Nobody(WithoutReasons):
     """Says one half of everyone."""
 
     name, version, updates, cold = "nobody", 0, 0, True

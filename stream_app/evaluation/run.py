@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stream_app.core.events import EVENT_CODE
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.learner import TypedExample
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.records import Keys
 from stream_app.evaluation.batch_models import Fitted, fit
 from stream_app.evaluation.columns import CHUNK_ROWS, Columns
@@ -90,7 +91,7 @@ class Results:
     column_aucs: dict[str, float] = field(default_factory=dict)
 
 
-class Panel:
+class Panel(WithoutReasons):
     """All online contenders and frozen twins as one scorer. Whose score the core sees makes no difference to any."""
 
     version, updates, cold = 0, 0, False

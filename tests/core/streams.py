@@ -13,6 +13,7 @@ import numpy.typing as npt
 from stream_app.core import state
 from stream_app.core.effects import Effects, Position
 from stream_app.core.features import FIXED_POINT
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import PartitionProcessor, Rules, Scorer
 from stream_app.core.records import Keys
 
@@ -66,7 +67,7 @@ def label(offset: int, visitor: str, minutes: float, order_id: str, **fields: An
     return Record("labels", offset, T0 + 300 * DAY, visitor.encode(), json.dumps(value).encode())
 
 
-class ConstantScorer:
+class ConstantScorer(WithoutReasons):
     """Says the same of everyone."""
 
     name, version, updates, cold = "constant", 7, 70, False
@@ -76,7 +77,7 @@ class ConstantScorer:
         return np.full(len(x), 0.125)
 
 
-class HashScorer:
+class HashScorer(WithoutReasons):
     """A number from all features and keys: any difference in either changes it."""
 
     name, version, updates, cold = "hash", 1, 0, True

@@ -13,6 +13,7 @@ import pytest
 from stream_app.core import processor, state
 from stream_app.core.effects import Position, decode_position, encode_position
 from stream_app.core.features import FeatureValues
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.records import Keys
 from tests.core.streams import DAY, GRACE, MINUTE, RULES, T0, Partition, Record, at, event, label
 
@@ -22,7 +23,7 @@ def crowd(offset: int, minutes: float) -> list[Record]:
     return [event(offset + n, visitor, "page_view", minutes) for n, visitor in enumerate(("x", "y", "z"))]
 
 
-class CountingScorer:
+class CountingScorer(WithoutReasons):
     """The n-th event scored gets n thousandths; its version is told with each."""
 
     name, updates, cold = "counting", 5, False
@@ -96,7 +97,7 @@ def test_a_score_record_says_all_that_a_subscriber_needs() -> None:
     [(0.0799, "unlikely"), (0.08, "on_the_fence"), (0.2499, "on_the_fence"), (0.25, "likely"), (0.9, "likely")],
 )
 def test_a_band_begins_at_its_threshold(score: float, band: str) -> None:
-    class Says:
+    class Says(WithoutReasons):
         name, version, updates, cold = "says", 1, 1, False
         bands = None
 

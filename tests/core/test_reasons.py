@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stream_app.core.emission import SAMPLED_ONE_IN, is_sampled
 from stream_app.core.model import INPUT_NAMES
 from stream_app.core.reasons import (
     REASON_IDS,
     REASONS,
     REASONS_MAX,
-    SAMPLED_ONE_IN,
     explain,
-    is_sampled,
     strongest,
 )
 from tests.zoo.material import inputs, trained

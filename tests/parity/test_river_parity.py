@@ -17,6 +17,7 @@ from river import compose
 
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.model import ZOO, IntentModel, PurchasePriors
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import Scorer
 from stream_app.core.records import Example, Keys, Touched
 from tests.core.streams import Partition, Record, event
@@ -31,7 +32,7 @@ class TypedExample(Example, gc=False):
     features: FeatureValues  # type: ignore[valid-type]
 
 
-class ModelScorer:
+class ModelScorer(WithoutReasons):
     """The model as it serves, always warm: parity is about its numbers."""
 
     cold = False

@@ -25,7 +25,7 @@ from tests.simulation.view import SimulatedView
 _EXAMPLE = msgspec.json.Decoder(TypedExample)
 
 #: What depends on which model was served and when: compared apart.
-_BY_CHANCE = ("score", "model_version", "model_updates", "cold", "band", "model", "scored_at")
+_BY_CHANCE = ("score", "model_version", "model_updates", "cold", "band", "model", "scored_at", "reasons")
 
 
 class Checks:

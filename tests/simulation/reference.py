@@ -15,6 +15,7 @@ import numpy.typing as npt
 from aiokafka.structs import TopicPartition
 
 from stream_app.core.effects import Keyed, Planned, Position, decode_position
+from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import PartitionProcessor, Rules
 from stream_app.core.records import Keys
 from stream_app.core.watermark import UNKNOWN, Watermark
@@ -26,7 +27,7 @@ class Violation(Exception):  # noqa: N818 - what a run is searched for, not an e
     """A promise that was not kept."""
 
 
-class _Scorer:
+class _Scorer(WithoutReasons):
     """Scores are compared apart: which model was served is chance."""
 
     name, version, updates, cold = "reference", 0, 0, True
