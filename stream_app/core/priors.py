@@ -50,8 +50,9 @@ BASE_SESSIONS: Final = 100.0
 
 KINDS: Final = ("item", "category", "brand", "step", "source", "country")
 
-#: Kept like the others, though not as rates: bought and all times that a transition was made.
+#: Kept like the others, though not as rates: bought and all times that a transition was made, and a kind of step left.
 TRANSITION: Final = "transition"
+ORIGIN: Final = "origin"
 
 #: Of a shop's carted episodes about a quarter buys (DESIGN §7): what is assumed until the shop's own rate is known.
 _CARTS_PER_PURCHASE: Final = 3.0
@@ -82,6 +83,7 @@ EntryKey = tuple[str, str]
 #: Of purchase and of cart, as differences of logits to the base rates.
 Prior = tuple[float, float]
 _UNKNOWN: Final[Prior] = (0.0, 0.0)
+_NEVER: Final = (0.0, 0.0, 0.0)
 
 Prior3 = tuple[float, float, float]
 
@@ -109,14 +111,13 @@ class PriorTable:
         self.newest = -1
         #: [buying sessions, sessions, those with something in the cart] in forward-decayed form
         self.base = [0.0, 0.0, 0.0]
-        self._entries: dict[str, dict[str, list[float]]] = {kind: {} for kind in (*KINDS, TRANSITION)}
+        self._entries: dict[str, dict[str, list[float]]] = {kind: {} for kind in (*KINDS, TRANSITION, ORIGIN)}
         self._changed: set[EntryKey] = set()
         #: key → its priors of purchase and of cart, until something is learned; the second by (item, category)
         self._memo: dict[str, dict[str, Prior]] = {kind: {} for kind in KINDS}
         self._memo_in_category: dict[tuple[str, str], Prior] = {}
-        #: transition → ratio of log-likelihoods, and kind of step → times it was left: by those who bought, by others
+        #: transition → ratio of log-likelihoods
         self._ratios: dict[int, float] = {}
-        self._left: dict[int, tuple[float, float]] = {}
         self._now: _Now | None = None
 
     @property
@@ -146,10 +147,11 @@ class PriorTable:
         for code, times in zip(touched.transitions[::2], touched.transitions[1::2], strict=False):
             if not (0 <= code < TRANSITION_CODES and 0 < times <= TRANSITION_TIMES_MAX):
                 continue  # nothing that we wrote
-            made = self._entries[TRANSITION].setdefault(str(code), [0.0, 0.0, 0.0])
-            made[0] += times * bought
-            made[1] += times * weight
-            self._changed.add((TRANSITION, str(code)))
+            for kind, key in ((TRANSITION, str(code)), (ORIGIN, str(code // len(GROUPS)))):
+                made = self._entries[kind].setdefault(key, [0.0, 0.0, 0.0])
+                made[0] += times * bought
+                made[1] += times * weight
+                self._changed.add((kind, key))
         for kind, keys in _touched_keys(touched):
             entries = self._entries[kind]
             for key in keys:
@@ -279,23 +281,14 @@ class PriorTable:
         return ratio
 
     def _computed_ratio(self, code: int) -> float:
-        origin = code // len(GROUPS)
-        left = self._left.get(origin)
+        left = self._entries[ORIGIN].get(str(code // len(GROUPS)))
         if left is None:
-            first = origin * len(GROUPS)
-            counts = [self._made(to) for to in range(first, first + len(GROUPS))]
-            left = sum(bought for bought, _ in counts), sum(others for _, others in counts)
-            self._left[origin] = left
-        bought, others = self._made(code)
-        return math.log((bought + 1.0) * (left[1] + len(GROUPS)) / ((others + 1.0) * (left[0] + len(GROUPS))))
-
-    def _made(self, code: int) -> tuple[float, float]:
-        """How often a transition was made by those who bought and by others, as of now."""
-        entry = self._entries[TRANSITION].get(str(code))
-        if entry is None:
-            return 0.0, 0.0
-        factor = self._as_of_now().factor
-        return entry[0] * factor, max(0.0, entry[1] - entry[0]) * factor
+            return 0.0
+        made, factor = self._entries[TRANSITION].get(str(code), _NEVER), self._as_of_now().factor
+        bought, others = made[0] * factor + 1.0, max(0.0, made[1] - made[0]) * factor + 1.0
+        all_bought = left[0] * factor + len(GROUPS)
+        all_others = max(0.0, left[1] - left[0]) * factor + len(GROUPS)
+        return math.log(bought * all_others / (others * all_bought))
 
     @staticmethod
     def _remember(memo: dict[_K, Prior], key: _K, value: Prior) -> None:
@@ -309,7 +302,6 @@ class PriorTable:
             memo.clear()
         self._memo_in_category.clear()
         self._ratios.clear()
-        self._left.clear()
         self._now = None
 
     def _evict(self, kind: str) -> None:
