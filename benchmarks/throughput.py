@@ -133,6 +133,8 @@ def start(verb: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
         "STREAM_APP_REDIS_URL": settings.redis_url.get_secret_value(),
         "STREAM_APP_TOPIC_PREFIX": settings.topic_prefix,
         "STREAM_APP_PROCESSING_GUARANTEE": settings.processing_guarantee,
+        "STREAM_APP_SESSION_GAP_MS": str(settings.session_gap_ms),
+        "STREAM_APP_GRACE_MS": str(settings.grace_ms),
     }
     with log.open("ab") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=Path(__file__).parents[1])
