@@ -201,7 +201,7 @@ class Learner:
         """Continue from an `export` and `export_challengers`; the priors' entries are put back apart.
 
         The champion is the snapshot's, be it among our models or not; of the others only ours are taken, and one of
-        ours that the snapshot does not have begins to learn now.
+        ours that the snapshot does not have begins to learn now. Both are recorded among the changes.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class Learner:
             name = str(values["model"])
             champion = Champion(name)
             champion.restore(values["champion"])
-            contenders = {model: self._join(model) for model in dict.fromkeys((name, *self.contenders))}
+            contenders = {model: self._join(model) for model in dict.fromkeys((*self.contenders, name))}
             for model, contender in contenders.items():
                 if model == name:
                     contender.restore(values["serving"])
@@ -244,6 +244,10 @@ class Learner:
         self.positives, self.negatives, self.repeated = positives, negatives, repeated
         self.frontier, self.clock = frontier, clock
         self.held, self.pending, self.offsets, self.positions = held, pending, offsets, positions
+        known = {name, *challengers}
+        for model in sorted(known ^ contenders.keys()):
+            text = "learns no more: not among the settings' models" if model in known else "begins to learn"
+            champion.note(model, text, time=clock, updates=updates)
 
     def promote(self, name: str | None, *, reason: str, command: str = "") -> str | None:
         """Let a person choose: the champion, who then stays until told, or None to choose by log-loss again.

@@ -72,15 +72,16 @@ def examples(count: int, *, seed: int = 5) -> list[TypedExample]:
     return found
 
 
-def learner(model: str = "newton", **options: int) -> Learner:
-    return Learner([model], base_rate=BASE, **options)
+def learner(*models: str, **options: int) -> Learner:
+    """One that has learned nothing; the first model serves, newton if none is named."""
+    return Learner(models or ["newton"], base_rate=BASE, **options)
 
 
 class SnapshotTopic:
     """A compacted topic: the last record of each key, in the order in which they were written."""
 
-    def __init__(self, model: str = "newton") -> None:
-        self.model = model
+    def __init__(self, *models: str, **options: int) -> None:
+        self.models, self.options = models, options
         self.records: dict[bytes, tuple[bytes, bytes]] = {}
 
     def publish(self, learner: Learner) -> list[Signed]:
@@ -100,9 +101,9 @@ class SnapshotTopic:
             self.records[key] = (value, signature)
         return written
 
-    def restored(self, **options: int) -> Learner:
-        """As a trainer that starts."""
-        fresh = learner(self.model, **options)
+    def restored(self, *models: str) -> Learner:
+        """As a trainer that starts, with other models if any are named."""
+        fresh = learner(*(models or self.models), **self.options)
         reader = SnapshotReader(secret=SECRET, challengers=True)
         for key, (value, signature) in self.records.items():
             found = reader.read(key, value, signature)
@@ -114,9 +115,12 @@ class SnapshotTopic:
 
 def everything(learner: Learner) -> tuple[bytes, dict[str, Any]]:
     """All of a learner's state, to the bit: its head as it travels, and the priors' entries."""
-    head = encode_snapshot(learner.export(), {}, {}, version=0, published_at=0, secret=SECRET)[-1]
-    assert head[0] == HEAD_KEY
-    return head[1], {kind: dict(sorted(entries.items())) for kind, entries in learner.priors.table._entries.items()}
+    challengers = learner.export_challengers()
+    written = encode_snapshot(learner.export(), {}, challengers, version=0, published_at=0, secret=SECRET)
+    assert written[-1][0] == HEAD_KEY
+    return b"".join(value for _, value, _ in written), {
+        kind: dict(sorted(entries.items())) for kind, entries in learner.priors.table._entries.items()
+    }
 
 
 def as_json(example: Example) -> dict[str, Any]:
