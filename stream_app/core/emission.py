@@ -133,8 +133,27 @@ def write_scores(
                 ),
             )
         )
-        visitor.last_score = state.LastScore(event_id, event_time, score, band, version, cold, data)
+        visitor.last_score = last_score(event_id, event_time, session_id, sample, band)
     effects.bands.update({band: count for band, count in zip(records.BANDS, bands, strict=True) if count})
+
+
+def last_score(event_id: str, event_time: int, session_id: str, sample: state.Sample, band: str) -> state.LastScore:
+    """What is kept of a scored event until its visitor's next one; the sample must be complete."""
+    return state.LastScore(
+        event_id,
+        event_time,
+        sample.score,
+        band,
+        sample.model_version,
+        sample.cold,
+        sample.x,
+        crc32(session_id.encode()),
+        sample.item,
+        sample.category,
+        sample.brand,
+        sample.step,
+        sample.transition,
+    )
 
 
 def is_sampled(event_id: str) -> bool:

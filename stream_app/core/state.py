@@ -176,7 +176,11 @@ class Mark(msgspec.Struct, array_like=True, gc=False):
 
 
 class LastScore(msgspec.Struct, array_like=True, gc=False):
-    """The visitor's newest score, kept for `stream-app session`; no feature reads it."""
+    """The visitor's newest score, kept for `stream-app session` and `explain`; no feature reads it.
+
+    The fields after `x` say which names are behind it: those of the session whose id has the CRC-32 `session`, which it
+    has not seen an event of since. `item`, `category`, `brand`, `step` and `transition` are as in `Sample`.
+    """
 
     event_id: str
     event_time: int
@@ -185,6 +189,12 @@ class LastScore(msgspec.Struct, array_like=True, gc=False):
     model_version: int
     cold: bool
     x: bytes
+    session: int = 0
+    item: int = -1
+    category: int = -1
+    brand: int = -1
+    step: int = -1
+    transition: int = -1
 
 
 class Visitor(msgspec.Struct, array_like=True):

@@ -28,7 +28,7 @@ from stream_app.core import checkouts, codec, features, outcomes, session, state
 from stream_app.core.audit.expected import Duplicate, Evidence, Expected, Learnable, Refused, Scored
 from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.codec import Rejected
-from stream_app.core.emission import Ending, closed_record
+from stream_app.core.emission import Ending, closed_record, last_score
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
 from stream_app.core.outcomes import Outcome
 from stream_app.core.pages import GROUP_CODE, step_group
@@ -270,7 +270,7 @@ class PartitionFold:
             Scored(offset, event, current.session_id, current.events, late, watermark, keys, sample, step.raw)
         )
         outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
-        visitor.last_score = state.LastScore(event.event_id, event_time, 0.0, "", 0, False, b"")
+        visitor.last_score = last_score(event.event_id, event_time, current.session_id, sample, "")
         visitor.events_offset = offset
         visitor.recent = [*visitor.recent, fingerprint][-state.RECENT_EVENTS_MAX :]
         if current.last + gap_ms <= watermark:
