@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from stream_app.core.effects import DeadLetter, Effects, Position
 from stream_app.core.prequential import Prequential
 from stream_app.observe import DETAIL_LENGTH_MAX, LINES_PER_MINUTE_MAX, Observer
+from tests.core.examples import example
 
 
 class _Seen:
@@ -229,13 +230,13 @@ def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
     assert seen.value("intent_snapshot_published_bytes_total") == 50_000
     prequential = Prequential()
     for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)):
-        prequential.observe(score, label, weight=1.0, events=3, cold=False)
+        prequential.observe(example(score=score, label=label))
     observer.quality("recent", prequential.recent())
     assert seen.value("intent_quality_examples", window="recent") == 4
     for name in ("log_loss", "log_loss_constant", "roc_auc", "pr_auc", "base_rate"):
         assert math.isnan(seen.value(f"intent_{name}", window="recent")), name
     for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)) * 19:
-        prequential.observe(score, label, weight=1.0, events=3, cold=False)
+        prequential.observe(example(score=score, label=label))
     observer.quality("recent", prequential.recent())
     assert seen.value("intent_roc_auc", window="recent") == 1.0
     assert seen.value("intent_base_rate", window="recent") == 0.25

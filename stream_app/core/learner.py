@@ -26,6 +26,7 @@ import msgspec
 from stream_app.core.bands import Bands, BandThresholds, Offer
 from stream_app.core.champion import Champion
 from stream_app.core.contender import Contender
+from stream_app.core.drift import Drift
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.model import IntentModel, NonFiniteError, PurchasePriors, Rows, input_row, learn_touched
@@ -89,6 +90,7 @@ class Learner:
         self.champion = Champion(next(iter(self.contenders)))
         self.bands = bands or BandThresholds("fixed", Bands(0.08, 0.4), Offer(0.3, 0.1, 2.0, 0.0))
         self.prequential = Prequential()
+        self.drift = Drift()
         self.updates = 0
         self.version = 0
         #: episodes learned
@@ -170,6 +172,7 @@ class Learner:
             "bands": self.bands.export(),
             "priors": {"landmark": table.landmark, "newest": table.newest, "base": list(table.base)},
             "prequential": self.prequential.export(),
+            "drift": self.drift.export(),
             "updates": self.updates,
             "version": self.version,
             "episodes": [self.positives, self.negatives, self.repeated],
@@ -208,7 +211,7 @@ class Learner:
         ValueError
             If the values are damaged, or of a model that is not in the zoo; nothing has changed then.
         """
-        prequential, bands = Prequential(), self.bands.empty()
+        prequential, drift, bands = Prequential(), Drift(), self.bands.empty()
         try:
             name = str(values["model"])
             champion = Champion(name)
@@ -223,6 +226,7 @@ class Learner:
             landmark, newest, base = int(priors["landmark"]), int(priors["newest"]), [float(n) for n in priors["base"]]
             bands.restore(values["bands"])
             prequential.restore(values["prequential"])
+            drift.restore(values["drift"])
             updates, version = int(values["updates"]), int(values["version"])
             positives, negatives, repeated = (int(count) for count in values["episodes"])
             frontier, clock = (int(time) for time in values["clock"])
@@ -239,7 +243,7 @@ class Learner:
             raise ValueError(f"got a damaged snapshot of model {values.get('model')!r} ({error!r})") from None
         self.contenders, self.champion, self.bands = contenders, champion, bands
         self.priors.table.set_clock(landmark=landmark, newest=newest, base=base)
-        self.prequential = prequential
+        self.prequential, self.drift = prequential, drift
         self.updates, self.version = updates, version
         self.positives, self.negatives, self.repeated = positives, negatives, repeated
         self.frontier, self.clock = frontier, clock
@@ -300,6 +304,7 @@ class Learner:
     def _take(self, partition: int) -> None:
         """Predict the examples that came together, then learn them or let them wait."""
         examples = self.pending.pop(partition)
+        self.drift.observe(examples)
         rows = Rows([input_row(self.priors, example) for example in examples])
         label, weights = examples[0].label, [example.weight for example in examples]
         if self.serving.warm:

@@ -40,8 +40,8 @@ def trained(log: Log, *, hold_ms: int = 0) -> tuple[Head, dict[EntryKey, list[fl
         except (msgspec.ValidationError, msgspec.DecodeError, NonFiniteError):
             trainer.offsets[partition] = offset + 1
     whole = trainer.export()
-    state = msgspec.json.decode(msgspec.json.encode({**whole, "serving": None, "bands": None}))
-    state.update(serving=whole["serving"], bands=whole["bands"])
+    arrays = {name: whole.pop(name) for name in ("serving", "bands", "prequential", "drift")}
+    state = {**msgspec.json.decode(msgspec.json.encode(whole)), **arrays}
     changes = trainer.priors.table.take_changes()
     entries = {key: counts for key, counts in changes.items() if counts is not None}
     return Head(SNAPSHOT_SCHEMA, 1, len(entries), 0, state), entries

@@ -19,6 +19,7 @@ from stream_app.demo.screen import picture
 from stream_app.demo.status import Status, Watch
 from stream_app.demo.tally import LAST_SCORES, Tally
 from stream_app.observe import Observer
+from tests.core.examples import example
 
 
 def _effects(first: int, count: int, *, item: str = "i7") -> Effects:
@@ -55,7 +56,7 @@ class _Run:
         for n in range(examples):
             label = n % 5 == 0
             score = 0.6 if label == (n % 15 != 0) else 0.1
-            self.learner.prequential.observe(score, int(label), weight=1.0, events=3 if n % 2 else 1, cold=False)
+            self.learner.prequential.observe(example(n, score=score, label=int(label), events=3 if n % 2 else 1))
 
 
 @pytest.fixture

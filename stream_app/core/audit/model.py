@@ -114,7 +114,7 @@ class ModelAudit:
         waiting = len(held) + sum(len(examples) for _, examples in said["pending"])
         held_episodes = sum(example.touched is not None for example in held)
         positives, negatives, repeated = said["episodes"]
-        examples, warm_positives, weight = said["prequential"]["total"]["sums"][:3]
+        examples, warm_positives, weight = said["prequential"]["total"]["all"]["sums"][:3]
         facts: Iterable[tuple[str, float, float]] = (
             ("examples learned or waiting", counts["observed"], said["updates"] + waiting),
             ("repetitions", counts["repeated"], repeated),
