@@ -211,6 +211,8 @@ def _rules(settings: Settings) -> Rules:
         gap_ms=settings.session_gap_ms,
         grace_ms=settings.grace_ms,
         history_ttl_ms=settings.history_ttl_ms,
+        # A history has no labels of its own: nothing can come late.
+        late_label_ms=0,
         reservoir_size=settings.reservoir_size,
         cache_visitors_max=settings.cache_visitors_max,
         band_fence_min=settings.band_fence_min,

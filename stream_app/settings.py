@@ -136,6 +136,14 @@ class Settings(BaseSettings):
         le=31_536_000_000,
         reason="how long a visitor's earlier sessions are remembered; also the life of every Redis key",
     )
+    late_label_ms: int = _field(
+        86_400_000,
+        unit="ms",
+        ge=0,
+        le=31_536_000_000,
+        reason="how long after an outcome was learned a late label or a refund still corrects it: the visitor's state "
+        "remembers it for as long; order systems export once a day; 0 remembers nothing",
+    )
     # Batches and memory
     batch_records_max: int = _field(
         4_000,

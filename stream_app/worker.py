@@ -55,6 +55,7 @@ def rules_of(settings: Settings) -> Rules:
         gap_ms=settings.session_gap_ms,
         grace_ms=settings.grace_ms,
         history_ttl_ms=settings.history_ttl_ms,
+        late_label_ms=settings.late_label_ms,
         reservoir_size=settings.reservoir_size,
         cache_visitors_max=settings.cache_visitors_max,
         band_fence_min=settings.band_fence_min,

@@ -46,8 +46,8 @@ class _Record:
 def _blob() -> bytes:
     """Two views of one item, one of another, then it goes into the cart; the visitor has one session from before."""
     rules = Rules(
-        gap_ms=_GAP_MS, grace_ms=60_000, history_ttl_ms=10**9, reservoir_size=2, cache_visitors_max=100,
-        band_fence_min=0.08, band_likely_min=0.4,
+        gap_ms=_GAP_MS, grace_ms=60_000, history_ttl_ms=10**9, late_label_ms=0, reservoir_size=2,
+        cache_visitors_max=100, band_fence_min=0.08, band_likely_min=0.4,
     )  # fmt: skip
     owner = PartitionProcessor(rules, partition=1)
     steps = [

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from stream_app.core import checkouts, outcomes, records, session, state
+from stream_app.core import checkouts, corrections, outcomes, records, session, state
 from stream_app.core.effects import Effects, Position
 from stream_app.core.emission import Ending, Resolved, Scored, closed_record, write_examples, write_scores
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
@@ -104,6 +104,8 @@ class Batch:
         late = event_time + gap_ms <= self._watermark_before(index)
         self.effects.events[event.event_type, "late" if late else "scored"] += 1
         self._close_due(visitor_id, visitor, watermark, index, event_time)
+        if visitor.taught:
+            corrections.forget(visitor, watermark, gap_ms=gap_ms, late_ms=self.rules.late_label_ms)
         if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
             visitor.history = state.History()
         current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
@@ -173,12 +175,12 @@ class Batch:
         event_time: int,
         offset: int,
     ) -> None:
-        same = session.is_same_checkout(current, event)
-        if not same:
-            resolved = outcomes.resolve(
-                current, visitor_id, label=1, source="purchase", time=event_time, events_offset=visitor.events_offset
-            )
-            self.resolved.append(Resolved((BY_EVENT, offset), visitor_id, resolved))
+        same, order = session.is_same_checkout(current, event), session.order_of(event.order_id, event_time)
+        if same:
+            corrections.add_row(visitor, current, order)
+        else:
+            bought = outcomes.resolve(current, label=1, source=state.PURCHASE, time=event_time, orders=[order])
+            self._tell((BY_EVENT, offset), visitor_id, visitor, bought)
             session.start_episode(current, event_time)
         session.count_purchase(current, event, event_time, same_checkout=same)
 
@@ -191,25 +193,67 @@ class Batch:
             return
         visitor.labels_offset = offset
         self.changed[label.visitor_id] = visitor
-        if label.kind != "checkout":
-            waiting = [mark for mark in visitor.marks if mark.order_id != label.order_id]
-            self.effects.labels["taken_back" if len(waiting) < len(visitor.marks) else label.kind] += 1
-            visitor.marks = waiting
-            return
         mark = state.Mark(time, label.order_id, label.session_id, offset)
+        if label.kind != "checkout":
+            self.effects.labels[self._take_back(label.visitor_id, visitor, mark) or label.kind] += 1
+        elif label.order_id in visitor.taken_back:
+            self.effects.labels["taken_back"] += 1
+        else:
+            self.effects.labels[self._told(label.visitor_id, visitor, mark)] += 1
+
+    def _told(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> str:
+        """A checkout was told; what came of it."""
         marks = checkouts.add(visitor.marks, mark)
-        taught = marks is not visitor.marks and self._teach(label.visitor_id, visitor, mark)
-        self.effects.labels["resolved" if taught else self._what_it_told(visitor, mark)] += 1
+        if marks is visitor.marks:
+            return "duplicate"
+        if self._teach(visitor_id, visitor, mark):
+            came_of_it = "resolved"
+        elif self._correct(visitor_id, visitor, mark, corrections.tell_checkout):
+            # The session that it belongs to is over, and has taken it.
+            return "corrected"
+        else:
+            came_of_it = self._what_it_told(visitor, mark)
         visitor.marks = marks
+        return came_of_it
+
+    def _take_back(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> str | None:
+        """An order was taken back; what came of it, None if nothing is known of the order."""
+        waiting = [told for told in visitor.marks if told.order_id != mark.order_id]
+        was_waiting, visitor.marks = len(waiting) < len(visitor.marks), waiting
+        visitor.taken_back = corrections.with_order(visitor.taken_back, mark.order_id)
+        if self._correct(visitor_id, visitor, mark, corrections.take_back):
+            return "corrected"
+        return "taken_back" if was_waiting else None
 
     def _teach(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> bool:
         """Resolve at once what the label decides for good; whether there was something. Its mark decides the rest."""
         sure = checkouts.sure_session(visitor, mark, gap_ms=self.rules.gap_ms)
-        if sure is None:
-            return False
-        resolved = outcomes.resolve_told(sure, visitor_id, mark, events_offset=visitor.events_offset)
-        self.resolved.append(Resolved((BY_LABEL, mark.offset), visitor_id, resolved))
-        return bool(resolved)
+        told = outcomes.resolve_told(sure, mark) if sure is not None else None
+        self._tell((BY_LABEL, mark.offset), visitor_id, visitor, told)
+        return told is not None
+
+    def _correct(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark, find: corrections.Find) -> bool:
+        """Tell anew what the label corrects; whether there was something."""
+        found = find(
+            visitor,
+            mark,
+            gap_ms=self.rules.gap_ms,
+            late_ms=self.rules.late_label_ms,
+            watermark=self.watermark_before,
+        )
+        for correction in found:
+            told = corrections.tell_anew(correction, visitor_id, events_offset=visitor.events_offset)
+            self.resolved.append(Resolved((BY_LABEL, mark.offset), visitor_id, told))
+        return bool(found)
+
+    def _tell(
+        self, trigger: tuple[int, int], visitor_id: str, visitor: state.Visitor, taught: state.Taught | None
+    ) -> None:
+        """Tell an outcome, and remember that."""
+        if taught is not None:
+            told = outcomes.tell(taught, visitor_id, events_offset=visitor.events_offset)
+            self.resolved.append(Resolved(trigger, visitor_id, told))
+            corrections.remember(visitor, taught, late_ms=self.rules.late_label_ms)
 
     def _what_it_told(self, visitor: state.Visitor, mark: state.Mark) -> str:
         """For the counter alone: what the label comes to is decided when its session ends."""
@@ -220,7 +264,9 @@ class Batch:
             return "duplicate"
         if any(checkouts.fits(current, mark, gap_ms=gap_ms) for current in visitor.sessions):
             return "matched"
-        # Its session is over and was learned as not bought, or its events are yet to come.
+        if corrections.is_told(visitor, mark, gap_ms=gap_ms):
+            return "duplicate"
+        # Its session is over and nothing of it is remembered, or its events are yet to come.
         return "unmatched" if mark.time + gap_ms <= self.watermark_before else "early"
 
     # ---- sessions that end ------------------------------------------------------------------------------------------
@@ -268,12 +314,9 @@ class Batch:
         visitor.sessions.remove(current)
         visitor.marks = [mark for mark in visitor.marks if mark not in marks.all]
         for mark in marks.told:
-            resolved = outcomes.resolve_told(current, visitor_id, mark, events_offset=visitor.events_offset)
-            self.resolved.append(Resolved(ending.trigger, visitor_id, resolved))
-        resolved = outcomes.resolve(
-            current, visitor_id, label=0, source="session_end", time=time, events_offset=visitor.events_offset
-        )
-        self.resolved.append(Resolved(ending.trigger, visitor_id, resolved))
+            self._tell(ending.trigger, visitor_id, visitor, outcomes.resolve_told(current, mark))
+        rest = outcomes.resolve(current, label=0, source=state.SESSION_END, time=time, orders=current.orders)
+        self._tell(ending.trigger, visitor_id, visitor, rest)
         closed = closed_record(
             visitor_id,
             current,

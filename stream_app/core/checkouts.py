@@ -2,7 +2,8 @@
 
 A told checkout is kept as a mark in its visitor's state. It is settled when a session ends that it belongs to, from all
 that was told and seen by then, so that it makes no difference which of the two topics was read first. Before that it
-may teach only the one session that it is certain to be settled with (`sure_session`).
+may teach only the one session that it is certain to be settled with (`sure_session`). What is told after the session's
+end corrects what was taught then (`corrections.py`), by the same rules.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from stream_app.core.session import order_of
-from stream_app.core.state import MARKS_MAX, Mark, Session, Visitor
+from stream_app.core.state import MARKS_MAX, Mark, Session, Taught, Visitor
 
 #: A purchase event and a checkout label of one session are the same order when one of them has no order id and they lie
 #: this close: order systems book within minutes.
 ORDER_MATCH_MS: Final = 10 * 60 * 1000
 
 
-def fits(session: Session, mark: Mark, *, gap_ms: int) -> bool:
+def fits(session: Session | Taught, mark: Mark, *, gap_ms: int) -> bool:
     """Whether the told checkout can be this session's: by its session id, where it has one, and by its time."""
     return _may_name(mark, session) and session.start <= mark.time <= session.last + gap_ms
 
 
-def saw_order(session: Session, mark: Mark, *, gap_ms: int) -> bool:
+def saw_order(session: Session | Taught, mark: Mark, *, gap_ms: int) -> bool:
     """Whether the told checkout is one of the session's purchase events: by its id, or close to one without an id."""
     if not _may_name(mark, session):
         return False
@@ -54,7 +55,7 @@ def sure_session(visitor: Visitor, mark: Mark, *, gap_ms: int) -> Session | None
     return session
 
 
-def _may_name(mark: Mark, session: Session) -> bool:
+def _may_name(mark: Mark, session: Session | Taught) -> bool:
     return mark.session_id is None or mark.session_id in (session.given_id, session.session_id)
 
 

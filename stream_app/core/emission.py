@@ -20,7 +20,7 @@ from stream_app.core.outcomes import Outcome
 from stream_app.core.plan import Rules, Scorer
 from stream_app.core.records import Keys, Reasons
 
-#: Outcomes of one visitor from one trigger: at most four sessions of 64 samples. 32 + 16 bits fit JSON's exact 53.
+#: Outcomes of one visitor from one trigger: at most four sessions of 24 samples. 32 + 16 bits fit JSON's exact 53.
 _ORDINAL_BITS: Final = 16
 
 #: With `reasons` at `sampled` one event in this many has them: enough to see what moves scores, at a small cost.
@@ -236,6 +236,8 @@ def example_record(
         touched=outcome.touched,
         events_offset=outcome.events_offset,
         left=left,
+        previous=outcome.previous,
+        previous_time=outcome.previous_time,
     )
 
 

@@ -67,6 +67,7 @@ class Rules:
     gap_ms: int
     grace_ms: int
     history_ttl_ms: int
+    late_label_ms: int
     reservoir_size: int
     cache_visitors_max: int
     band_fence_min: float

@@ -42,7 +42,9 @@ class Keys(msgspec.Struct, gc=False, omit_defaults=True):
 class Touched(msgspec.Struct, gc=False, omit_defaults=True):
     """The names an episode touched, told once, with its last example: each counts one session for the priors.
 
-    `carted` says whether something was put into the cart; `transitions` are as in `Keys`.
+    `carted` says whether something was put into the cart; `transitions` are as in `Keys`. In a correction `carted` is
+    that of the outcome corrected, and `parted` says that a later part of that outcome stays as it was: the session then
+    has two, one corrected.
     """
 
     items: list[str] = []
@@ -53,6 +55,7 @@ class Touched(msgspec.Struct, gc=False, omit_defaults=True):
     country: str | None = None
     carted: bool = False
     transitions: list[int] = []
+    parted: bool = False
 
 
 class FeatureRecord(msgspec.Struct, gc=False):
@@ -107,6 +110,10 @@ class Example(msgspec.Struct, gc=False):
     an episode. `events_offset` is the offset of the visitor's newest event by then: it says where a label that taught
     at once came between the events, so that a replay can apply it at the same place. `left` is the number of examples
     of the same outcome that follow: an episode's examples lie together, and are predicted before any is learned.
+
+    An example with `previous` 0 or 1 is a *correction*: the event was told before with that label, and the time
+    `previous_time` for a label time; a label that came after its session's end, or an order taken back, says otherwise.
+    Features, score and weight are the same as before. −1 in all other examples.
     """
 
     event_id: str
@@ -129,6 +136,8 @@ class Example(msgspec.Struct, gc=False):
     events_offset: int = -1
     schema: int = FEATURE_SCHEMA
     left: int = 0
+    previous: int = -1
+    previous_time: int = -1
 
 
 class ClosedSession(msgspec.Struct, gc=False):

@@ -36,6 +36,16 @@ MARKS_MAX: Final = 8
 #: Checkouts that a session's purchase events made (see `session.order_of`): an order told again by a label counts once.
 ORDERS_MAX: Final = 8
 
+#: Told outcomes that a late word may still correct: a purchase, what came after it, and the visitor's session before.
+TAUGHT_MAX: Final = 4
+
+#: An outcome of more items, categories or brands is not remembered: most are crawlers', and theirs are the large ones.
+#: The longest names in one with 24 samples take 80 kB.
+TAUGHT_KEYS_MAX: Final = 32
+
+#: Orders taken back, so that their checkouts, told late or once more, stay so: as many as checkouts are kept.
+TAKEN_BACK_MAX: Final = MARKS_MAX
+
 #: Times that a transition counts in one episode: a crawler that turns ten thousand pages tells of one habit, not more.
 TRANSITION_TIMES_MAX: Final = 8
 
@@ -175,6 +185,42 @@ class Mark(msgspec.Struct, array_like=True, gc=False):
     offset: int
 
 
+#: Codes of what told an outcome: a session's end, a purchase event, or a label.
+SESSION_END: Final = 0
+PURCHASE: Final = 1
+LABEL: Final = 2
+
+
+class Taught(msgspec.Struct, array_like=True, gc=False):
+    """An outcome that examples have told, as it was told: what a late word needs to correct it.
+
+    The samples of a part of an episode, with the names behind them (see `Sample`). `source` is the code of what told
+    it; `orders` are those of the checkout that it led to, or else those of all the session's purchases, see
+    `session.order_of`. `touched_before` and `transitions_before` say what an earlier outcome of the episode has
+    accounted for, see `Session.touched`.
+    """
+
+    session_id: str
+    given_id: str | None
+    start: int
+    last: int
+    label: int
+    source: int
+    time: int
+    orders: list[str]
+    weight: float
+    origin: str | None
+    country: str | None
+    items: list[str]
+    categories: list[str]
+    brands: list[str]
+    steps: int
+    touched_before: list[int]
+    transitions: dict[int, int]
+    transitions_before: dict[int, int]
+    samples: list[Sample]
+
+
 class LastScore(msgspec.Struct, array_like=True, gc=False):
     """The visitor's newest score, kept for `stream-app session` and `explain`; no feature reads it.
 
@@ -207,6 +253,10 @@ class Visitor(msgspec.Struct, array_like=True):
     recent: list[int] = []
     marks: list[Mark] = []
     last_score: LastScore | None = None
+    #: at most TAUGHT_MAX, the latest ones, in the order in which they were told
+    taught: list[Taught] = []
+    #: order ids; at most TAKEN_BACK_MAX, the latest ones
+    taken_back: list[str] = []
 
     def deadline(self, gap_ms: int) -> int | None:
         """The event time (ms) at which a session of the visitor is over; None if none is open."""

@@ -28,6 +28,7 @@ RULES = Rules(
     gap_ms=GAP,
     grace_ms=GRACE,
     history_ttl_ms=30 * DAY,
+    late_label_ms=DAY,
     reservoir_size=8,
     cache_visitors_max=100,
     band_fence_min=0.08,
@@ -65,6 +66,11 @@ def event(
 def label(offset: int, visitor: str, minutes: float, order_id: str, **fields: Any) -> Record:
     value = {"visitor_id": visitor, "order_id": order_id, "checkout_time": at(minutes), **fields}
     return Record("labels", offset, T0 + 300 * DAY, visitor.encode(), json.dumps(value).encode())
+
+
+def crowd(offset: int, minutes: float) -> list[Record]:
+    """Three events of three visitors at one time: enough for the watermark to believe it."""
+    return [event(offset + n, visitor, "page_view", minutes) for n, visitor in enumerate(("x", "y", "z"))]
 
 
 class ConstantScorer(WithoutReasons):
@@ -170,7 +176,10 @@ class Partition:
         return float(value)
 
     def labels_of(self) -> dict[str, tuple[int, str]]:
-        """Event id → label and its source, of all examples so far; no event may have two."""
-        found = {example["event_id"]: (example["label"], example["label_source"]) for example in self.examples}
-        assert len(found) == len(self.examples)
+        """Event id → its last label and that one's source; no event may have two, unless one corrects the other."""
+        found: dict[str, tuple[int, str]] = {}
+        for example in self.examples:
+            event_id, label = example["event_id"], example["label"]
+            assert example["previous"] == found.get(event_id, (-1, ""))[0] != label
+            found[event_id] = (label, example["label_source"])
         return found

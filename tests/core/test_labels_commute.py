@@ -97,7 +97,7 @@ def test_features_scores_and_sessions_do_not_depend_on_when_a_label_came_and_no_
     assert first.features == second.features
     assert first.scores == second.scores
     assert sorted(first.closed, key=_session) == sorted(second.closed, key=_session)
-    assert first.states == second.states
+    assert _but_for_what_was_taught(first) == _but_for_what_was_taught(second)
     for partition in (first, second):
         partition.labels_of()  # no event has two
         positions = [tuple(example["position"]) for example in partition.examples if example["position"][0] == 0]
@@ -111,7 +111,7 @@ def test_whether_an_event_led_to_a_checkout_does_not_depend_on_when_a_label_came
     stream: list[Record], told: list[Record], one: list[int], other: list[int], cuts: list[bool], others: list[bool]
 ) -> None:
     # Not of visitors who send events with and without session ids at one time, and not for a checkout that a refund
-    # takes back: what was learned at once stays learned.
+    # takes back: a purchase that the same order made is taught whether the refund came before it or not.
     first, second = run(stream, told, one, cuts).labels_of(), run(stream, told, other, others).labels_of()
     both = set(first) & set(second)
     assert {event_id: first[event_id][0] for event_id in both} == {event_id: second[event_id][0] for event_id in both}
@@ -119,7 +119,14 @@ def test_whether_an_event_led_to_a_checkout_does_not_depend_on_when_a_label_came
 
 
 @settings(max_examples=200, deadline=None)
-@given(stream=events("b"), told=labels("b", named=[None, "another"]), one=PLACES, other=PLACES, cuts=CUTS, others=CUTS)
+@given(
+    stream=events("b"),
+    told=labels("b", ["checkout"], [None, "another"]),
+    one=PLACES,
+    other=PLACES,
+    cuts=CUTS,
+    others=CUTS,
+)
 def test_examples_do_not_depend_on_when_labels_came_that_could_be_several_sessions(
     stream: list[Record], told: list[Record], one: list[int], other: list[int], cuts: list[bool], others: list[bool]
 ) -> None:
@@ -143,6 +150,16 @@ def test_labels_change_no_feature_no_score_and_no_session(
     assert [{**closed, **dict.fromkeys(without)} for closed in sorted(labelled.closed, key=_session)] == [
         {**closed, **dict.fromkeys(without)} for closed in sorted(plain.closed, key=_session)
     ]
+
+
+def _but_for_what_was_taught(partition: Partition) -> dict[str, bytes]:
+    """The states. In how many parts an episode was told, with which samples, is what depends on it."""
+    found = {}
+    for visitor_id in partition.states:
+        visitor = partition.visitor(visitor_id)
+        visitor.taught = []
+        found[visitor_id] = state.encode(visitor)
+    return found
 
 
 def _place(example: dict[str, Any]) -> Any:

@@ -15,12 +15,7 @@ from stream_app.core.effects import Position, decode_position, encode_position
 from stream_app.core.features import FeatureValues
 from stream_app.core.plan import WithoutReasons
 from stream_app.core.records import Keys
-from tests.core.streams import DAY, GRACE, MINUTE, RULES, T0, Partition, Record, at, event, label
-
-
-def crowd(offset: int, minutes: float) -> list[Record]:
-    """Three events of three visitors at one time: enough for the watermark to believe it."""
-    return [event(offset + n, visitor, "page_view", minutes) for n, visitor in enumerate(("x", "y", "z"))]
+from tests.core.streams import DAY, GRACE, MINUTE, RULES, T0, Partition, Record, at, crowd, event, label
 
 
 class CountingScorer(WithoutReasons):
@@ -348,13 +343,13 @@ def test_a_label_that_names_a_session_is_that_sessions_whatever_the_purchases_of
     assert partition.labels_of() == {"e0": (1, "label")}
 
 
-def test_a_refund_takes_no_example_back_that_was_learned_and_ends_the_checkout_for_what_comes_after() -> None:
+def test_a_refund_corrects_what_was_learned_at_once_and_ends_the_checkout_for_what_comes_after() -> None:
     partition = Partition()
     partition.step([event(0, "a", "view_item", 0)])
     partition.step(labels=[label(0, "a", 5, "o1")])
-    assert partition.step(labels=[label(1, "a", 6, "o1", kind="refund")]).labels == {"taken_back": 1}
+    assert partition.step(labels=[label(1, "a", 6, "o1", kind="refund")]).labels == {"corrected": 1}
     partition.step([event(1, "a", "view_item", 4), event(2, "a", "page_view", 60)])
-    assert partition.labels_of() == {"e0": (1, "label"), "e1": (0, "session_end")}
+    assert partition.labels_of() == {"e0": (0, "label"), "e1": (0, "session_end")}
     assert partition.closed[0]["labelled_checkouts"] == 0
 
 
@@ -485,10 +480,11 @@ def test_taking_back_an_unknown_order_is_counted_and_changes_no_outcome(kind: st
     assert partition.examples == []
 
 
-def test_a_label_long_after_its_session_is_unmatched() -> None:
+def test_a_label_of_a_session_that_is_not_remembered_is_unmatched() -> None:
+    # e0 ends at minute 30 and is remembered for a day more.
     partition = Partition()
     partition.step([event(0, "a", "view_item", 0), *crowd(1, 200)])
-    partition.step(crowd(4, 201))
+    partition.step(crowd(4, 31 + 24 * 60))
     assert partition.step(labels=[label(0, "a", 1, "o1")]).labels == {"unmatched": 1}
     assert partition.labels_of()["e0"] == (0, "session_end")
 

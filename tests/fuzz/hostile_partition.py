@@ -118,6 +118,12 @@ def check_bounds(visitor: state.Visitor) -> None:
     assert len(visitor.recent) <= state.RECENT_EVENTS_MAX
     assert len(visitor.marks) <= state.MARKS_MAX
     assert len(visitor.history.parts) <= state.PARTS_MAX
+    assert len(visitor.taught) <= state.TAUGHT_MAX
+    assert len(visitor.taken_back) <= state.TAKEN_BACK_MAX
+    for taught in visitor.taught:
+        assert 0 < len(taught.samples) <= RULES.reservoir_size
+        assert len(taught.orders) <= state.ORDERS_MAX
+        assert max(map(len, (taught.items, taught.categories, taught.brands))) <= state.TAUGHT_KEYS_MAX
     for session in visitor.sessions:
         assert len(session.samples) <= RULES.reservoir_size
         assert len(session.orders) <= state.ORDERS_MAX

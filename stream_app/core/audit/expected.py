@@ -36,7 +36,7 @@ class Evidence(Protocol):
         ...
 
     def taught_at(self, label_offset: int) -> int | None:
-        """The offset of the visitor's newest event when this label taught at once; None if it did not."""
+        """The offset of the visitor's newest event when this label taught at once or corrected; None if it did not."""
         ...
 
     def ending_of(self, closed: ClosedSession) -> ClosedSession | None:

@@ -10,8 +10,8 @@ everything else that was written:
 * where the wall clock moved an idle partition on: closed sessions say which of them ended by the clock, and between
   which events; a score says the watermark after its event;
 * which labels had been told when a session ended: the closed session says the visitor's last one;
-* where a label came that taught at once: its examples say the visitor's newest event by then. A label without such
-  examples taught nothing before its session's end;
+* where a label came that taught at once, or corrected what had been taught: its examples say the visitor's newest event
+  by then. A label without such examples taught nothing before its session's end, and corrected nothing;
 * where a batch had too many sessions to end and left some to the next: those say that the clock ended them, with a
   deadline that an event had passed before.
 """
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 from zlib import crc32
 
-from stream_app.core import checkouts, codec, features, outcomes, session, state
+from stream_app.core import checkouts, codec, corrections, features, outcomes, session, state
 from stream_app.core.audit.expected import Duplicate, Evidence, Expected, Learnable, Refused, Scored
 from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.codec import Rejected
@@ -220,6 +220,7 @@ class PartitionFold:
         over = [s for s in visitor.sessions if s.last + gap_ms <= watermark or s.last + gap_ms < event_time]
         for ended in sorted(over, key=lambda s: (s.last, s.session_id)):
             self._close(visitor_id, visitor, ended, here, ended.last + gap_ms, "gap")
+        corrections.forget(visitor, watermark, gap_ms=gap_ms, late_ms=self.rules.late_label_ms)
         if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
             visitor.history = state.History()
         current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
@@ -233,13 +234,12 @@ class PartitionFold:
             current = session.open_session(visitor, event, event_time)
         group = step_group(event.event_type, event.page_url)
         if group == _PURCHASE:
-            same = session.is_same_checkout(current, event)
-            if not same:
-                before_it = visitor.events_offset
-                bought = outcomes.resolve(
-                    current, visitor_id, label=1, source="purchase", time=event_time, events_offset=before_it
-                )
-                self._resolve(here.trigger, visitor_id, bought)
+            same, order = session.is_same_checkout(current, event), session.order_of(event.order_id, event_time)
+            if same:
+                corrections.add_row(visitor, current, order)
+            else:
+                bought = outcomes.resolve(current, label=1, source=state.PURCHASE, time=event_time, orders=[order])
+                self._resolve(here.trigger, visitor_id, visitor, bought)
                 session.start_episode(current, event_time)
             session.count_purchase(current, event, event_time, same_checkout=same)
         step = session.fold(current, event, event_time, group, visitor.history)
@@ -263,7 +263,12 @@ class PartitionFold:
             transitions=outcomes.pairs(current.transitions),
         )
         keys = outcomes.sample_keys(
-            sample, current, list(current.items), list(current.categories), list(current.brands)
+            sample,
+            list(current.items),
+            list(current.categories),
+            list(current.brands),
+            source=current.source,
+            country=current.country,
         )
         late = event_time + gap_ms <= before
         self._expected.append(
@@ -320,12 +325,9 @@ class PartitionFold:
         visitor.sessions = [s for s in visitor.sessions if s is not ended]
         visitor.marks = [mark for mark in visitor.marks if mark not in marks.all]
         for mark in marks.told:
-            bought = outcomes.resolve_told(ended, visitor_id, mark, events_offset=visitor.events_offset)
-            self._resolve(ending.trigger, visitor_id, bought)
-        left = outcomes.resolve(
-            ended, visitor_id, label=0, source="session_end", time=time, events_offset=visitor.events_offset
-        )
-        self._resolve(ending.trigger, visitor_id, left)
+            self._resolve(ending.trigger, visitor_id, visitor, outcomes.resolve_told(ended, mark))
+        left = outcomes.resolve(ended, label=0, source=state.SESSION_END, time=time, orders=ended.orders)
+        self._resolve(ending.trigger, visitor_id, visitor, left)
         self._expected.append(
             closed_record(
                 visitor_id,
@@ -338,10 +340,16 @@ class PartitionFold:
         )
         session.remember_finished(visitor.history, ended)
 
-    def _resolve(self, trigger: tuple[int, int], visitor_id: str, resolved: list[Outcome]) -> None:
-        if resolved:
-            place = (trigger, crc32(visitor_id.encode()), visitor_id)
-            self._resolved.setdefault(place, []).append(resolved)
+    def _resolve(
+        self, trigger: tuple[int, int], visitor_id: str, visitor: state.Visitor, taught: state.Taught | None
+    ) -> None:
+        if taught is not None:
+            self._tell(trigger, visitor_id, outcomes.tell(taught, visitor_id, events_offset=visitor.events_offset))
+            corrections.remember(visitor, taught, late_ms=self.rules.late_label_ms)
+
+    def _tell(self, trigger: tuple[int, int], visitor_id: str, resolved: list[Outcome]) -> None:
+        place = (trigger, crc32(visitor_id.encode()), visitor_id)
+        self._resolved.setdefault(place, []).append(resolved)
 
     def _tell_outcomes(self) -> None:
         """The examples of the place at hand; visitors whose ids have one CRC share the ordinals, by their ids."""
@@ -380,17 +388,31 @@ class PartitionFold:
             offset, label = waiting.popleft()
             assert isinstance(label.checkout_time, int)
             visitor.labels_offset = offset
-            if label.kind == "checkout":
-                mark = state.Mark(label.checkout_time, label.order_id, label.session_id, offset)
-                marks = checkouts.add(visitor.marks, mark)
-                if marks is not visitor.marks and self.evidence.taught_at(offset) is not None:
-                    self._teach(visitor_id, visitor, mark)
-                visitor.marks = marks
-            else:
-                visitor.marks = [mark for mark in visitor.marks if mark.order_id != label.order_id]
+            self._apply_label(visitor_id, visitor, offset, label)
 
-    def _teach(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> None:
+    def _apply_label(self, visitor_id: str, visitor: state.Visitor, offset: int, label: CheckoutLabel) -> None:
+        assert isinstance(label.checkout_time, int)
+        mark = state.Mark(label.checkout_time, label.order_id, label.session_id, offset)
+        did = self.evidence.taught_at(offset) is not None
+        if label.kind != "checkout":
+            visitor.marks = [told for told in visitor.marks if told.order_id != label.order_id]
+            visitor.taken_back = corrections.with_order(visitor.taken_back, label.order_id)
+            if did:
+                self._correct(visitor_id, visitor, mark, corrections.take_back)
+        elif label.order_id not in visitor.taken_back:
+            marks = checkouts.add(visitor.marks, mark)
+            if marks is not visitor.marks and did and not self._teach(visitor_id, visitor, mark):
+                marks = visitor.marks
+                self._correct(visitor_id, visitor, mark, corrections.tell_checkout)
+            visitor.marks = marks
+
+    def _teach(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark) -> bool:
         sure = checkouts.sure_session(visitor, mark, gap_ms=self.rules.gap_ms)
-        if sure is not None:
-            bought = outcomes.resolve_told(sure, visitor_id, mark, events_offset=visitor.events_offset)
-            self._resolve((BY_LABEL, mark.offset), visitor_id, bought)
+        told = outcomes.resolve_told(sure, mark) if sure is not None else None
+        self._resolve((BY_LABEL, mark.offset), visitor_id, visitor, told)
+        return told is not None
+
+    def _correct(self, visitor_id: str, visitor: state.Visitor, mark: state.Mark, find: corrections.Find) -> None:
+        for correction in find(visitor, mark, gap_ms=self.rules.gap_ms, late_ms=self.rules.late_label_ms):
+            told = corrections.tell_anew(correction, visitor_id, events_offset=visitor.events_offset)
+            self._tell((BY_LABEL, mark.offset), visitor_id, told)

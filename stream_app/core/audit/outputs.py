@@ -58,7 +58,7 @@ def score_digest(record: ScoreRecord, key: bytes | None) -> int:
 
 
 def example_key(example: Example) -> int:
-    """Of all examples of one event; there must be one."""
+    """Of all examples of one event; there must be one, and one more for each time that it is corrected."""
     return hashed(example.visitor_id, example.session_id, example.event_id, example.events, example.event_time)
 
 

@@ -36,8 +36,8 @@ def without_model(visitor: state.Visitor) -> bytes:
     if visitor.last_score is not None:
         last = visitor.last_score
         last.score, last.band, last.model_version, last.cold = 0.0, "", 0, False
-    for session in visitor.sessions:
-        for sample in session.samples:
+    for samples in (*(s.samples for s in visitor.sessions), *(taught.samples for taught in visitor.taught)):
+        for sample in samples:
             sample.score, sample.model_version, sample.cold = 0.0, 0, False
     return state.encode(visitor)
 
@@ -186,7 +186,8 @@ def _said(visitor: state.Visitor) -> str:
     history = visitor.history
     return quote(
         f"applied {visitor.events_offset}/{visitor.labels_offset}, {history.sessions} finished sessions, "
-        f"{history.purchases} purchases, open {open_sessions}, {len(visitor.marks)} marks"
+        f"{history.purchases} purchases, open {open_sessions}, {len(visitor.marks)} marks, "
+        f"{len(visitor.taught)} outcomes remembered, {len(visitor.taken_back)} orders taken back"
     )
 
 
