@@ -41,9 +41,10 @@ class Standing(NamedTuple):
 class Contender:
     """A model and its record. `window` is in examples."""
 
-    def __init__(self, model: IntentModel, *, window: int) -> None:
+    def __init__(self, model: IntentModel, *, window: int, calibrate: bool = True) -> None:
         self.model = model
         self.window = window
+        self._calibrate = calibrate
         #: examples and episodes learned since it joined
         self.updates = self.positives = self.negatives = 0
         #: why it learns no more; empty while it does
@@ -80,7 +81,8 @@ class Contender:
         self._own.add(mine, total, len(weights))
         if self is not champion:
             self._against.add(mine - theirs, total, len(weights))
-        self.model.calibrator.learn(self.raw, label, weights)
+        if self._calibrate:
+            self.model.calibrator.learn(self.raw, label, weights)
 
     def learn(self, rows: Rows, n: int, label: int, *, closes: bool, event_id: str) -> None:
         """Learn one of the rows; `closes` says that it is its episode's last."""

@@ -70,7 +70,8 @@ class Learner:
     """The fold.
 
     `models` are names of the zoo, the first of which serves at first; `window` is the number of examples over which
-    they are compared. `hold_ms` is the common age at which positives are learned once warm; 0 learns them at once.
+    they are compared. Without `calibrate` their scores are the classifiers' own. `hold_ms` is the common age at which
+    positives are learned once warm; 0 learns them at once.
     """
 
     def __init__(
@@ -81,9 +82,10 @@ class Learner:
         hold_ms: int = 0,
         window: int = 10_000,
         bands: BandThresholds | None = None,
+        calibrate: bool = True,
     ) -> None:
         self.hold_ms = hold_ms
-        self._base_rate, self._window = base_rate, window
+        self._base_rate, self._window, self._calibrate = base_rate, window, calibrate
         self.priors = PurchasePriors(base_rate)
         #: by name; all share the priors
         self.contenders: dict[str, Contender] = {name: self._join(name) for name in models}
@@ -282,7 +284,8 @@ class Learner:
             self.champion.note(name, reason, time=self.clock, updates=self.updates)
 
     def _join(self, name: str) -> Contender:
-        return Contender(IntentModel(name, base_rate=self._base_rate, priors=self.priors), window=self._window)
+        model = IntentModel(name, base_rate=self._base_rate, priors=self.priors)
+        return Contender(model, window=self._window, calibrate=self._calibrate)
 
     def _check_time(self, example: Example) -> None:
         """Refuse a time that the priors cannot count in: one such example would end all learning, or all that is known.

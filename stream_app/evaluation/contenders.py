@@ -54,7 +54,7 @@ class Online:
         self.name = variant.name
         rate = base_rate if variant.base_rate is None else variant.base_rate
         hold_ms = hold_ms if variant.hold_ms is None else variant.hold_ms
-        self.learner = Learner([variant.model], base_rate=rate, hold_ms=hold_ms)
+        self.learner = Learner([variant.model], base_rate=rate, hold_ms=hold_ms, calibrate=variant.calibrate)
         self.view = View(variant.features)
         #: examples that made the model refuse
         self.refused = 0

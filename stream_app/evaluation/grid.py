@@ -3,8 +3,9 @@
 `features`: nested sets, so that each row of the table says what a group adds to those before it. A feature that is left
 out is 0 for every event, which tells a classifier nothing.
 
-`settings`: of online models what the settings offer (`base_rate`, `label_hold_ms`); of batch models each candidate that
-is otherwise chosen from. What changes the rows themselves (`--reservoir-size`, `--session-gap-ms`) is a run of its own.
+`settings`: of online models what the settings offer (`base_rate`, `label_hold_ms`), and no calibrator; of batch models
+each candidate that is otherwise chosen from. What changes the rows themselves (`--reservoir-size`, `--session-gap-ms`)
+is a run of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Variant(NamedTuple):
     """A contender: what it is called, which model it is, and in what it differs from the model as it is.
 
     `features` is the last of the nested sets that it sees (None: all); of an online model `base_rate` and `hold_ms`
-    may be set (None: as for all), of a batch model the `settings` (None: chosen).
+    may be set (None: as for all) and `calibrate` switched off, of a batch model the `settings` given (None: chosen).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Variant(NamedTuple):
     features: str | None = None
     base_rate: float | None = None
     hold_ms: int | None = None
+    calibrate: bool = True
     settings: dict[str, Any] | None = None
 
 
@@ -82,6 +84,7 @@ def online_variants(model: str, grids: tuple[Grid, ...], *, base_rate: float) ->
             for rate in (base_rate / 3, min(3 * base_rate, 0.9))
         ]
         variants.append(Variant(f"{model}[hold=30min]", model, hold_ms=_HOLD_MS))
+        variants.append(Variant(f"{model}[calibrator=off]", model, calibrate=False))
     return variants
 
 

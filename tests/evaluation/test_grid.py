@@ -59,7 +59,7 @@ def test_the_grids_variants_are_named_after_what_they_change() -> None:
     online = online_variants("newton", ("features", "settings"), base_rate=0.03)
     assert [variant.name for variant in online] == [
         "newton", "newton[counts]", "newton[+timing]", "newton[+sequence]", "newton[+priors]", "newton[+visitor]",
-        "newton[base_rate=0.01]", "newton[base_rate=0.09]", "newton[hold=30min]",
+        "newton[base_rate=0.01]", "newton[base_rate=0.09]", "newton[hold=30min]", "newton[calibrator=off]",
     ]  # fmt: skip
     tried = candidates("batch-logistic")
     batch = batch_variants("batch-logistic+under", tried, ("settings",))
@@ -76,4 +76,6 @@ def test_variants_run_beside_the_model_and_see_less(tmp_path: Path) -> None:
     assert aucs["newton[+priors]"] > aucs["newton[+sequence]"] + 0.05
     # Nobody comes back here, and nothing has a price.
     assert aucs["newton"] == aucs["newton[+visitor]"] == aucs["newton[+priors]"]
-    assert len(set(aucs.values())) == len(aucs) - 2
+    # In a thousand events the calibrator has no reason to serve.
+    assert aucs["newton"] == aucs["newton[calibrator=off]"]
+    assert len(set(aucs.values())) == len(aucs) - 3
