@@ -48,6 +48,7 @@ _DELAY_BUCKETS: Final = (
 )  # fmt: skip
 
 _P: Final = ("partition",)
+_SLICE: Final = ("window", "slice")
 
 #: The families by heading, in the order of the documentation.
 SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
@@ -170,21 +171,67 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
         ),
     ),
     (
-        "Quality of the scores as served, by `window`: `total`, `recent` (10,000 examples), `third_event` of a session",
+        "Quality of the scores as served (on the trainer)",
         (
-            MetricSpec("intent_log_loss", "gauge", ("window",), "nats", "examples were learned; lower is better"),
-            MetricSpec("intent_log_loss_constant", "gauge", ("window",), "nats",
-                "examples were learned: what always serving the base rate would cost, to be undercut"),
-            MetricSpec("intent_roc_auc", "gauge", ("window",), "share",
-                "examples were learned: chance that a buyer's score is above a non-buyer's"),
-            MetricSpec("intent_pr_auc", "gauge", ("window",), "share",
-                "examples were learned: average precision; a constant score has the base rate"),
-            MetricSpec("intent_base_rate", "gauge", ("window",), "share",
-                "examples were learned: share that ended in a checkout"),
-            MetricSpec("intent_mean_score", "gauge", ("window",), "probability",
-                "examples were learned; near the base rate when calibrated"),
-            MetricSpec("intent_quality_examples", "gauge", ("window",), "examples",
-                "examples were learned: how many the figures rest on"),
+            MetricSpec("intent_log_loss", "gauge", _SLICE, "nats", "every 5 s while examples come; lower is better"),
+            MetricSpec("intent_log_loss_constant", "gauge", _SLICE, "nats",
+                "as above: what always serving the base rate would cost, to be undercut"),
+            MetricSpec("intent_roc_auc", "gauge", _SLICE, "share",
+                "as above: chance that a buyer's score is above a non-buyer's"),
+            MetricSpec("intent_pr_auc", "gauge", _SLICE, "share",
+                "as above: average precision; a constant score has the base rate"),
+            MetricSpec("intent_base_rate", "gauge", _SLICE, "share", "as above: share that ended in a checkout"),
+            MetricSpec("intent_mean_score", "gauge", _SLICE, "probability",
+                "as above; near the base rate when calibrated"),
+            MetricSpec("intent_brier_score", "gauge", _SLICE, "probability²", "as above: mean squared error"),
+            MetricSpec("intent_calibration_error", "gauge", _SLICE, "probability",
+                "as above: mean distance of score and share bought over 20 bins of equal weight (ECE)"),
+            MetricSpec("intent_f1", "gauge", _SLICE, "share",
+                "as above: F1 at the threshold that was in use when each label came"),
+            MetricSpec("intent_f1_all_positive", "gauge", _SLICE, "share",
+                "as above: F1 of calling everybody a buyer, to be exceeded"),
+            MetricSpec("intent_f1_threshold", "gauge", (), "probability",
+                "every 1,000 examples: the threshold in use, the best on all examples before"),
+            MetricSpec("intent_quality_examples", "gauge", _SLICE, "examples",
+                "as above: how many the figures rest on"),
+            MetricSpec("intent_reliability_score", "gauge", (*_SLICE, "bin"), "probability",
+                "as above: mean score of each tenth of the scores, `1` the lowest"),
+            MetricSpec("intent_reliability_bought", "gauge", (*_SLICE, "bin"), "share",
+                "as above: what share of that tenth bought; the same as its mean score when calibrated"),
+        ),
+    ),
+    (
+        "Drift (on the trainer)",
+        (
+            MetricSpec("intent_drift_alarms_total", "counter", ("what",), "alarms",
+                "what is watched has changed: `log_loss`, `surprise`, `bias`, `score` or the feature of that name; goes"
+                " on counting after a restart (docs/adr/0024)"),
+            MetricSpec("intent_drift_changed", "gauge", ("what",), "0 or 1",
+                "1 from an alarm until the new level is known well enough to be watched, two days at least"),
+            MetricSpec("intent_drift_level", "gauge", ("what",), "share",
+                "with each block of 1,000 episodes: how far it is on the way to an alarm, 0 to 1; NaN while unwatched"),
+            MetricSpec("intent_drift_last_alarm_time_seconds", "gauge", (), "seconds",
+                "an alarm came: its event time, since 1970"),
+        ),
+    ),
+    (
+        "Champion and challengers (on the trainer)",
+        (
+            MetricSpec("intent_champion", "gauge", ("model",), "0 or 1",
+                "another model serves: 1 for the one that does"),
+            MetricSpec("intent_champion_pinned", "gauge", (), "0 or 1", "a person chose: 1 while that holds"),
+            MetricSpec("intent_champion_changes_total", "counter", (), "changes",
+                "a change of champion, or a note on a challenger, was recorded"),
+            MetricSpec("intent_model_log_loss", "gauge", ("model",), "nats",
+                "examples were learned: of each model's own predictions over the fading window `champion_window`"),
+            MetricSpec("intent_model_log_loss_difference", "gauge", ("model",), "nats",
+                "as above: a challenger's less the champion's on the same examples; below 0 it is the better one"),
+            MetricSpec("intent_model_log_loss_difference_z", "gauge", ("model",), "standard errors",
+                "as above: the same difference; below −3 it may take over"),
+            MetricSpec("intent_calibrator_serving", "gauge", ("model",), "0 or 1",
+                "a model's online calibrator began to pay, or stopped to"),
+            MetricSpec("intent_band_min", "gauge", ("band",), "probability",
+                "the bands' thresholds moved: the lowest score of `on_the_fence` and of `likely`"),
         ),
     ),
     (
@@ -250,8 +297,13 @@ def documentation() -> str:
         "Made from `stream_app/metrics.py` by `python -m stream_app.metrics > docs/metrics.md`; a test compares them.",
         "",
         "Served as Prometheus text on `/metrics` of the web port (`--web-port`, 8088). A worker moves the first five",
-        "sections, a trainer the learning and quality ones; `stream-app run` is both. Counters start at 0 with the",
+        "sections, a trainer those that say so; `stream-app run` is both. Counters start at 0 with the",
         "process. On Linux the process' own `intent_process_*` (CPU, memory, open files) come along.",
+        "",
+        "Quality is told by `window`, `total` since the start or `recent`, the last 10,000 examples (these fill again",
+        "after a restart), and by `slice`: `all`; the event's number in its session, `event_1`, `event_2`, `event_3`,",
+        "`event_5`, `event_10_on`; `before_cart` and `before_checkout`, while there was nothing of the kind in the",
+        "session. It is NaN with fewer than 20 examples of buyers or of others. Alerts: `ops/prometheus/alerts.yml`.",
     ]
     for heading, specs in SECTIONS:
         lines += ["", f"## {heading}", ""]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,10 +22,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from stream_app import __version__
+from stream_app.core.drift import Alarm
 from stream_app.core.effects import DeadLetter, Effects
-from stream_app.core.prequential import Quality
+from stream_app.core.learner import Learner
 from stream_app.histogram import Histogram, HistogramSeries
 from stream_app.metrics import Metrics
+from stream_app.quality import QualityGauges
 from stream_app.topics import EVENTS, LABELS
 
 #: Lines of one kind in a minute: enough to see what is wrong, and a flood of bad input leaves the log readable.
@@ -36,6 +39,8 @@ PARTITION_STATES: Final = ("restoring", "ready", "fenced", "stopped")
 TRAINER_STATES: Final = ("standby", "restoring", "learning", "stopped")
 
 _MINUTE_S: Final = 60.0
+#: Between two looks at the quality: it costs 5 to 15 ms.
+_QUALITY_S: Final = 5.0
 _LOG: Final = logging.getLogger("stream_app")
 
 
@@ -113,17 +118,10 @@ class Observer:
         self._published_entries = metrics.counter("intent_snapshot_published_entries_total")
         self._publish_seconds = metrics.histogram("intent_snapshot_publish_seconds").labels()
         self._model_errors = metrics.counter("intent_model_errors_total")
-        # quality: field of `Quality` → gauge
-        self._quality = {
-            "log_loss": metrics.gauge("intent_log_loss"),
-            "log_loss_constant": metrics.gauge("intent_log_loss_constant"),
-            "roc_auc": metrics.gauge("intent_roc_auc"),
-            "pr_auc": metrics.gauge("intent_pr_auc"),
-            "base_rate": metrics.gauge("intent_base_rate"),
-            "mean_score": metrics.gauge("intent_mean_score"),
-            "examples": metrics.gauge("intent_quality_examples"),
-        }
-        self._quality_children: dict[str, list[tuple[str, Gauge]]] = {}
+        self._gauges = QualityGauges(metrics)
+        self._gauges_set = -math.inf
+        #: alarms of drift and changes of champion that were told, None before the first look
+        self._told: tuple[int, int] | None = None
 
     # ---- the worker -------------------------------------------------------------------------------------------------
 
@@ -332,15 +330,25 @@ class Observer:
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug(_line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
 
-    def quality(self, name: str, quality: Quality) -> None:
-        """The scores of a window (`total`, `recent`, `third_event`) are this good; NaN while examples are too few."""
-        children = self._quality_children.get(name)
-        if children is None:
-            children = [(field, gauge.labels(name)) for field, gauge in self._quality.items()]
-            self._quality_children[name] = children
-        shown = quality.shown()
-        for field, gauge in children:
-            gauge.set(getattr(shown, field))
+    def quality(self, learner: Learner) -> None:
+        """A snapshot of the learner was published: say how good its scores were, what has drifted, and who serves."""
+        alarms, changes = sum(learner.drift.counts().values()), learner.champion.changed
+        alarms_told, changes_told = self._told or (alarms, changes)
+        self._told = alarms, changes
+        for alarm in learner.drift.alarms[-(alarms - alarms_told) :] if alarms > alarms_told else ():
+            self._drifted(alarm)
+        for change in learner.champion.changes[-(changes - changes_told) :] if changes > changes_told else ():
+            _LOG.info(_line("champion", model=change.name, former=change.former, reason=change.reason))
+        if self._told == (alarms_told, changes_told) and self._monotonic() - self._gauges_set < _QUALITY_S:
+            return
+        self._gauges_set = self._monotonic()
+        self._gauges.show(learner)
+
+    def _drifted(self, alarm: Alarm) -> None:
+        self._lines.warning("drift", lambda: _line(
+            "drift", what=alarm.what, usual=alarm.usual, now=alarm.now, size=alarm.size, time=alarm.time,
+            hint="the shop, its feed or the model has changed: docs/adr/0024",
+        ))  # fmt: skip
 
     def trainer_state(self, state: str) -> None:
         """The trainer is in one of `TRAINER_STATES`."""

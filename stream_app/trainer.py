@@ -227,16 +227,13 @@ class Trainer:
         self._observer.snapshot_published(
             learner.version, sum(len(value) for _, value, _ in records), time.monotonic() - started, len(records) - 1
         )
-        quality = learner.prequential
-        self._observer.quality("total", quality.since_start())
-        self._observer.quality("third_event", quality.third_event())
-        self._observer.quality("recent", quality.recent())
+        self._observer.quality(learner)
 
     async def _restore(self, tail: SnapshotTail) -> Learner:
         """The learner of the newest good snapshot, or a new one; `tail` then stands at the end of what there was."""
         learner = new_learner(self._settings)
         self._published = _marker(learner)
-        reader = SnapshotReader(secret=self._secret, challengers=True)
+        reader = SnapshotReader(secret=self._secret, learning=True)
         command: Command | None = None
         end = await tail.end()
         while await tail.position() < end:

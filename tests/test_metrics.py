@@ -42,7 +42,7 @@ def test_names_have_the_prefix_and_the_base_unit_and_labels_name_no_one(spec: ob
     assert not re.search(r"_(ms|millis|kb|mb|percent|minutes)$", base)
     assert set(labels) <= {
         "type", "outcome", "topic", "reason", "partition", "band", "stage", "state", "source", "op", "window",
-        "version", "python", "component",
+        "version", "python", "component", "slice", "bin", "what", "model",
     }  # fmt: skip
     buckets = spec.buckets  # type: ignore[attr-defined]
     assert (kind == "histogram") == bool(buckets)

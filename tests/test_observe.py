@@ -10,8 +10,9 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stream_app.core.drift import WATCHED, Alarm
 from stream_app.core.effects import DeadLetter, Effects, Position
-from stream_app.core.prequential import Prequential
+from stream_app.core.learner import Learner
 from stream_app.observe import DETAIL_LENGTH_MAX, LINES_PER_MINUTE_MAX, Observer
 from tests.core.examples import example
 
@@ -24,8 +25,13 @@ class _Seen:
         self.now = 1_000.0
         self.observer = Observer(self.registry, monotonic=lambda: self.now)
 
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
+    def value(self, name: str, **labels: str) -> float:
+        found = self.registry.get_sample_value(name, labels)
+        assert found is not None, f"{name} has no series {labels}"
+        return found
+
+    def missing(self, name: str, **labels: str) -> bool:
+        return self.registry.get_sample_value(name, labels) is None
 
 
 @pytest.fixture
@@ -103,7 +109,7 @@ def test_a_dead_letter_is_one_line_with_its_coordinates_and_one_count(
 def test_a_rejected_label_is_no_rejected_event(seen: _Seen) -> None:
     seen.observer.dead_letter(_letter(topic="checkout.labels.v1"))
     assert seen.value("intent_dead_letters_total", topic="checkout.labels.v1", reason="not_json") == 1
-    assert seen.value("intent_events_total", type="unknown", outcome="rejected") is None
+    assert seen.missing("intent_events_total", type="unknown", outcome="rejected")
 
 
 def test_a_flood_of_dead_letters_is_cut_off_and_summed_up_while_all_are_counted(
@@ -183,7 +189,7 @@ def test_a_partition_has_one_state_and_is_forgotten_when_it_is_given_back(
     assert seen.value("intent_partition_state", partition="2", state="restoring") == 0
     observer.partition_state(2, "stopped")
     for gone in ("lag_records", "watermark_delay_seconds", "open_visitors", "cached_visitors"):
-        assert seen.value(f"intent_{gone}", partition="2") is None
+        assert seen.missing(f"intent_{gone}", partition="2")
     observer.partition_state(2, "stopped")
     assert seen.value("intent_partition_state", partition="2", state="stopped") == 1
 
@@ -228,20 +234,131 @@ def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
     assert seen.value("intent_trainer_cold") == 0
     assert seen.value("intent_label_delay_seconds_bucket", le="1800") == 1
     assert seen.value("intent_snapshot_published_bytes_total") == 50_000
-    prequential = Prequential()
-    for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)):
-        prequential.observe(example(score=score, label=label))
-    observer.quality("recent", prequential.recent())
-    assert seen.value("intent_quality_examples", window="recent") == 4
-    for name in ("log_loss", "log_loss_constant", "roc_auc", "pr_auc", "base_rate"):
-        assert math.isnan(seen.value(f"intent_{name}", window="recent")), name
-    for score, label in ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0)) * 19:
-        prequential.observe(example(score=score, label=label))
-    observer.quality("recent", prequential.recent())
-    assert seen.value("intent_roc_auc", window="recent") == 1.0
-    assert seen.value("intent_base_rate", window="recent") == 0.25
-    assert seen.value("intent_mean_score", window="recent") == pytest.approx(0.45)
-    assert seen.value("intent_quality_examples", window="recent") == 80
+
+
+def _lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    return [(record.levelno, record.getMessage()) for record in caplog.records]
+
+
+def some_learner() -> Learner:
+    return Learner(["newton", "bins"], base_rate=0.03)
+
+
+def test_quality_is_shown_by_window_and_slice_once_it_says_something(seen: _Seen) -> None:
+    learner = some_learner()
+    rows = ((0.9, 1), (0.2, 0), (0.1, 0), (0.6, 0))
+    for score, label in rows:
+        learner.prequential.observe(example(score=score, label=label))
+    seen.observer.quality(learner)
+    everything = {"window": "recent", "slice": "all"}
+    assert seen.value("intent_quality_examples", **everything) == 4
+    for name in (
+        "log_loss", "log_loss_constant", "roc_auc", "pr_auc", "base_rate", "brier_score", "calibration_error", "f1",
+        "f1_all_positive",
+    ):  # fmt: skip
+        assert math.isnan(seen.value(f"intent_{name}", **everything)), name
+    assert math.isnan(seen.value("intent_reliability_score", **everything, bin="1"))
+    assert math.isnan(seen.value("intent_f1_threshold"))
+    for score, label in rows * 299:
+        learner.prequential.observe(example(score=score, label=label))
+    seen.now += 5.0
+    seen.observer.quality(learner)
+    for window in ("recent", "total"):
+        for name in ("all", "event_3"):
+            place = {"window": window, "slice": name}
+            assert seen.value("intent_roc_auc", **place) == 1.0
+            assert seen.value("intent_base_rate", **place) == 0.25
+            assert seen.value("intent_mean_score", **place) == pytest.approx(0.45)
+            assert seen.value("intent_brier_score", **place) == pytest.approx((0.01 + 0.04 + 0.01 + 0.36) / 4)
+            assert seen.value("intent_calibration_error", **place) == pytest.approx((0.1 + 0.2 + 0.1 + 0.6) / 4)
+            assert seen.value("intent_f1", **place) == 1.0
+            assert seen.value("intent_f1_all_positive", **place) == pytest.approx(0.4)
+            assert seen.value("intent_quality_examples", **place) == 1200
+            # Of each tenth: the scores come in four kinds, so the others are empty.
+            curve = [
+                (seen.value("intent_reliability_score", **place, bin=str(n)),
+                 seen.value("intent_reliability_bought", **place, bin=str(n)))
+                for n in range(1, 11)
+            ]  # fmt: skip
+            told = [(pytest.approx(score), bought) for score, bought in curve if not math.isnan(score)]
+            assert told == [(0.1, 0.0), (0.2, 0.0), (0.6, 0.0), (0.9, 1.0)]
+        for name in ("event_1", "before_cart", "before_checkout"):
+            assert seen.value("intent_quality_examples", window=window, slice=name) == 0
+    assert 0.59 < seen.value("intent_f1_threshold") <= 0.9
+
+
+def test_quality_is_computed_every_five_seconds_and_at_once_when_there_is_news(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = some_learner()
+    seen.observer.quality(learner)
+    learner.prequential.observe(example(score=0.5, label=0))
+    seen.now += 4.9
+    seen.observer.quality(learner)
+    assert seen.value("intent_quality_examples", window="total", slice="all") == 0
+    learner.champion.change("bins", "by hand", time=1, updates=2)
+    seen.observer.quality(learner)
+    assert seen.value("intent_quality_examples", window="total", slice="all") == 1
+    assert _lines(caplog) == [(logging.INFO, 'champion model=bins former=newton reason="by hand"')]
+
+
+def test_models_are_shown_with_who_serves_and_how_they_compare(seen: _Seen) -> None:
+    learner = some_learner()
+    champion, challenger = learner.contenders.values()
+    champion.p = champion.raw = [0.2]
+    challenger.p = challenger.raw = [0.1]
+    for each in (champion, challenger):
+        each.observe(1, [1.0], champion)
+    learner.champion.pinned = True
+    seen.observer.quality(learner)
+    assert seen.value("intent_champion", model="newton") == 1
+    assert seen.value("intent_champion", model="bins") == 0
+    assert seen.value("intent_champion_pinned") == 1
+    assert seen.value("intent_model_log_loss", model="newton") == pytest.approx(-math.log(0.2))
+    assert seen.value("intent_model_log_loss", model="bins") == pytest.approx(-math.log(0.1))
+    assert seen.value("intent_model_log_loss_difference", model="bins") == pytest.approx(math.log(2))
+    assert seen.value("intent_calibrator_serving", model="newton") == 0
+    assert seen.value("intent_band_min", band="on_the_fence") == 0.08
+    assert seen.value("intent_band_min", band="likely") == 0.4
+    assert seen.value("intent_champion_changes_total") == 0
+    learner.champion.change("bins", "better", time=1, updates=2)
+    del learner.contenders["newton"]
+    seen.observer.quality(learner)
+    assert seen.value("intent_champion", model="bins") == 1
+    assert seen.value("intent_champion_changes_total") == 1
+    assert seen.missing("intent_champion", model="newton"), "who learns no more is not shown"
+
+
+def test_an_alarm_of_drift_is_a_warning_and_counted_from_zero(seen: _Seen, caplog: pytest.LogCaptureFixture) -> None:
+    learner = some_learner()
+    seen.observer.quality(learner)
+    assert seen.value("intent_drift_alarms_total", what="price") == 0
+    assert math.isnan(seen.value("intent_drift_last_alarm_time_seconds"))
+    at = WATCHED.index("price")
+    learner.drift.alarms.append(Alarm(1_735_700_000_000, "price", 2.5, 3.25, 0.5))
+    learner.drift._counts[at] = learner.drift._changed[at] = 1
+    seen.observer.quality(learner)
+    seen.observer.quality(learner)
+    (line,) = _lines(caplog)
+    assert line[0] == logging.WARNING
+    assert line[1].startswith("drift what=price usual=2.5 now=3.25 size=0.5 time=1735700000000 ")
+    assert seen.value("intent_drift_alarms_total", what="price") == 1
+    assert seen.value("intent_drift_alarms_total", what="score") == 0
+    assert seen.value("intent_drift_changed", what="price") == 1
+    assert seen.value("intent_drift_changed", what="score") == 0
+    assert seen.value("intent_drift_last_alarm_time_seconds") == 1_735_700_000
+    assert math.isnan(seen.value("intent_drift_level", what="score")), "nothing is watched yet"
+
+
+def test_alarms_of_before_a_restart_are_counted_but_not_told_again(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = some_learner()
+    learner.drift.alarms.append(Alarm(1_735_700_000_000, "price", 2.5, 3.25, 0.5))
+    learner.drift._counts[WATCHED.index("price")] = 3
+    seen.observer.quality(learner)
+    assert _lines(caplog) == []
+    assert seen.value("intent_drift_alarms_total", what="price") == 3
 
 
 def test_a_batch_of_2_000_events_costs_well_below_a_millisecond(seen: _Seen) -> None:

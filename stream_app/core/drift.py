@@ -46,7 +46,7 @@ SETTLED_BLOCKS: Final = 30
 #: In standard deviations of a block: what is borne without adding up, the most that one block adds, and the alarm.
 SLACK: Final = 0.75
 STEP_MAX: Final = 4.0
-LIMIT: Final = 12.0
+LIMIT: Final = 20.0
 
 #: After so long a block counts half as much in what is usual.
 _HALF_LIFE_MS: Final = 7 * 86_400_000
