@@ -37,6 +37,7 @@ SECTIONS: Final[dict[str, dict[str, LazyCommand]]] = {
     },
     "Look": {
         "session": LazyCommand("stream_app.cli_session:session_command", "a visitor's state, features and last score"),
+        "explain": LazyCommand("stream_app.cli_explain:explain_command", "why a visitor was scored so, in words"),
         "audit": LazyCommand("stream_app.cli_audit:audit_command", "prove that nothing was lost or counted twice"),
         "evaluate": LazyCommand("stream_app.cli_evaluate:evaluate_command", "how good the models are on your history"),
         "features": LazyCommand("stream_app.cli_facts:features_command", "the features: name, unit, meaning"),
@@ -87,6 +88,7 @@ def main() -> None:
       stream-app run
       stream-app produce replay FILE --format F
       stream-app session VISITOR_ID
+      stream-app explain VISITOR_ID
 
     Every command explains itself: stream-app COMMAND --help. Exit codes: 0 done or asked to stop, 1 it went wrong,
     2 asked wrongly.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 from redis.asyncio import Redis
@@ -16,7 +16,7 @@ from stream_app.cli_options import with_settings
 from stream_app.cli_table import show_table
 from stream_app.core.effects import Position, decode_position
 from stream_app.core.features import FEATURES
-from stream_app.core.state import DamagedStateError, StateVersionError, decode
+from stream_app.core.state import DamagedStateError, StateVersionError, Visitor, decode
 from stream_app.settings import Settings
 from stream_app.visitor_facts import visitor_facts
 
@@ -26,6 +26,15 @@ _NAMED_MAX: Final = 8
 
 class NotFoundError(LookupError):
     """Redis has nothing of this visitor, or of this deployment; the text says which and what to check."""
+
+
+class Found(NamedTuple):
+    """A visitor's state, where it lies, and the event time (ms) that its partition has come to; −1 unknown."""
+
+    visitor: Visitor
+    partition: int
+    also_in_partitions: list[int]
+    watermark_ms: int
 
 
 @click.command("session")
@@ -47,14 +56,7 @@ def session_command(visitor_id: str, as_json: bool, settings: Settings) -> None:
       stream-app session 512581567
       stream-app session v1-42 --topic-prefix shop. --json
     """
-    try:
-        facts = asyncio.run(read_visitor(settings, visitor_id))
-    except (NotFoundError, StateVersionError, DamagedStateError) as error:
-        raise click.ClickException(str(error)) from None
-    except (RedisError, OSError) as error:
-        raise click.ClickException(
-            f"Redis does not answer ({_one_line(error)}); is it running, and is --redis-url right?"
-        ) from None
+    facts = read_visitor(settings, visitor_id)
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
@@ -70,8 +72,34 @@ def session_command(visitor_id: str, as_json: bool, settings: Settings) -> None:
         click.echo(f"and {zeros} features that are 0")
 
 
-async def read_visitor(settings: Settings, visitor_id: str) -> dict[str, Any]:
-    """Find the visitor and say what is known.
+def read_visitor(settings: Settings, visitor_id: str) -> dict[str, Any]:
+    """What is known of the visitor; ends the command as `visitor_or_exit` does."""
+    found = visitor_or_exit(settings, visitor_id)
+    watermark = found.watermark_ms
+    return {
+        "visitor_id": visitor_id,
+        "partition": found.partition,
+        "also_in_partitions": found.also_in_partitions,
+        **visitor_facts(
+            found.visitor, watermark_ms=watermark if watermark >= 0 else None, gap_ms=settings.session_gap_ms
+        ),
+    }
+
+
+def visitor_or_exit(settings: Settings, visitor_id: str) -> Found:
+    """The visitor; what is not there, or cannot be read, ends the command with one line and code 1."""
+    try:
+        return asyncio.run(_find(settings, visitor_id))
+    except (NotFoundError, StateVersionError, DamagedStateError) as error:
+        raise click.ClickException(str(error)) from None
+    except (RedisError, OSError) as error:
+        raise click.ClickException(
+            f"Redis does not answer ({_one_line(error)}); is it running, and is --redis-url right?"
+        ) from None
+
+
+async def _find(settings: Settings, visitor_id: str) -> Found:
+    """Look for the visitor in all partitions.
 
     Raises
     ------
@@ -104,14 +132,7 @@ async def read_visitor(settings: Settings, visitor_id: str) -> dict[str, Any]:
     # One partition has it, that of its key, unless producers disagree about partitioning: then show the newest.
     partition = max(found, key=lambda number: score.event_time if (score := found[number].last_score) else 0)
     watermark = positions[partition].watermark.time(grace_ms=settings.grace_ms) if partition in positions else -1
-    return {
-        "visitor_id": visitor_id,
-        "partition": partition,
-        "also_in_partitions": sorted(set(found) - {partition}),
-        **visitor_facts(
-            found[partition], watermark_ms=watermark if watermark >= 0 else None, gap_ms=settings.session_gap_ms
-        ),
-    }
+    return Found(found[partition], partition, sorted(set(found) - {partition}), watermark)
 
 
 async def _positions(client: Redis, prefix: str, partitions: int) -> dict[int, Position]:

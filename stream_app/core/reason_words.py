@@ -19,6 +19,9 @@ _NAME_CHARS_MAX: Final = 40
 #: Price differences below this share are not worth a word.
 _SAME_PRICE: Final = 0.005
 
+#: A contribution below this, 5 % of the odds, is told as none: its sign would be read as a reason.
+_HARDLY: Final = 0.05
+
 Values = Mapping[str, float]
 
 
@@ -29,6 +32,8 @@ def facts(values: Values, keys: Keys) -> dict[str, str]:
 
 def sentence(reason: Reason, fact: str, contribution: float) -> str:
     """What is known, and what the model makes of it."""
+    if abs(contribution) < _HARDLY:
+        return f"{fact}: hardly matters"
     return f"{fact}: {reason.up if contribution > 0 else reason.down}"
 
 
@@ -152,7 +157,7 @@ def _price(values: Values, keys: Keys) -> str:
 def _origin(values: Values, keys: Keys) -> str:
     named = [f"source {_name(keys.source)}"] if keys.source else []
     named += [f"country {_name(keys.country)}"] if keys.country else []
-    return _listed([*named, "on a phone or tablet" if values["mobile"] else "not on a phone"])
+    return _listed([*named, "on a phone or tablet" if values["mobile"] else "not on a phone or tablet"])
 
 
 _FACTS: Final[dict[str, Callable[[Values, Keys], str]]] = {

@@ -144,9 +144,9 @@ REASONS: Final[tuple[Reason, ...]] = (
     ),
     Reason(
         "origin",
-        "where the visitor comes from",
-        "visitors from there buy more often",
-        "visitors from there buy less often",
+        "how the visitor came",
+        "visitors who come like that buy more often",
+        "visitors who come like that buy less often",
         ("prior_source", "prior_country", "mobile"),
     ),
 )  # fmt: skip

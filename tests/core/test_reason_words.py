@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tests.core.streams import Partition, event
 NO_FEATURES = dict.fromkeys(FEATURE_NAMES, 0.0)
 
 
-def told(*events: tuple[str, float, dict[str, object]]) -> dict[str, str]:
+def told(*events: tuple[str, float, dict[str, Any]]) -> dict[str, str]:
     """The facts after the last of some events: (type, minutes, fields)."""
     partition = Partition()
     partition.step([event(n, "v1", kind, minutes, **fields) for n, (kind, minutes, fields) in enumerate(events)])
@@ -60,7 +61,7 @@ def test_a_first_event_has_words_too() -> None:
     assert said["pace"] == "the visit begins"
     assert said["cart"] == "nothing in the cart"
     assert said["price"] == "no price at hand"
-    assert said["origin"] == "not on a phone"
+    assert said["origin"] == "not on a phone or tablet"
 
 
 def test_after_a_purchase_and_a_pause_of_days_a_visitor_is_known() -> None:
@@ -108,13 +109,15 @@ def test_words_never_print_what_is_no_number(extreme: float) -> None:
 def test_names_from_outside_are_shown_on_one_line_and_cut() -> None:
     said = facts(NO_FEATURES, Keys("\x1b[31mred\n", "c" * 100, None, "e\u0000mail"))
     assert said["items"] == f"item ?[31mred?, category {'c' * 39}…"
-    assert said["origin"] == "source e?mail and not on a phone"
+    assert said["origin"] == "source e?mail and not on a phone or tablet"
 
 
 def test_a_sentence_says_which_way() -> None:
     reason = REASONS[REASON_IDS.index("cart")]
     assert sentence(reason, "nothing in the cart", -0.4) == "nothing in the cart: this speaks against a purchase"
     assert sentence(reason, "nothing in the cart", 0.4) == "nothing in the cart: this speaks for a purchase"
+    for little in (-0.049, 0.0, 0.049):
+        assert sentence(reason, "nothing in the cart", little) == "nothing in the cart: hardly matters"
 
 
 def test_a_contribution_as_a_factor_of_the_odds() -> None:
