@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from stream_app.core.learner import Learner
-from stream_app.core.prequential import Quality
+from stream_app.core.score_counts import Quality
 from stream_app.demo.tally import ShownScore, Tally
 from stream_app.histogram import HistogramSeries, quantile
 
