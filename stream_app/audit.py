@@ -265,7 +265,7 @@ class _Audit:
     async def _model(self) -> ModelAudit | None:
         """The newest good snapshot, on trial; None without one."""
         settings, name = self._settings, self._names.snapshots
-        reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode())
+        reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode(), learning=True)
         head: Head | None = None
         entries: dict[EntryKey, list[float]] = {}
         check = Check("snapshots", -1)

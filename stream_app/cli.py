@@ -41,7 +41,9 @@ SECTIONS: Final[dict[str, dict[str, LazyCommand]]] = {
         "audit": LazyCommand("stream_app.cli_audit:audit_command", "prove that nothing was lost or counted twice"),
         "evaluate": LazyCommand("stream_app.cli_evaluate:evaluate_command", "how good the models are on your history"),
         "features": LazyCommand("stream_app.cli_facts:features_command", "the features: name, unit, meaning"),
-        "models": LazyCommand("stream_app.cli_facts:models_group", "the models that --model may name, and their cost"),
+        "models": LazyCommand(
+            "stream_app.cli_models:models_group", "which models there are, how they stand, which serves"
+        ),
     },
 }
 _COMMANDS: Final = {name: command for commands in SECTIONS.values() for name, command in commands.items()}

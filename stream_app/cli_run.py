@@ -67,15 +67,17 @@ def _run(settings: Settings, *, worker: bool, trainer: bool) -> None:
 
 
 def require_model(settings: Settings) -> None:
-    """Go on only if the model is one that there is; else click.ClickException with one line and code 2."""
+    """Go on only if the models are such that there are; else click.ClickException with one line and code 2."""
     from stream_app.core.model import ZOO
 
-    if settings.model not in ZOO:
-        refused = click.ClickException(
-            f"setting model: got {settings.model!r}, expected one of {', '.join(sorted(ZOO))}; see `stream-app models`"
-        )
-        refused.exit_code = 2
-        raise refused
+    for name in settings.models:
+        if name not in ZOO:
+            setting = "model" if name == settings.model else "challengers"
+            refused = click.ClickException(
+                f"setting {setting}: got {name!r}, expected one of {', '.join(sorted(ZOO))}; see `stream-app models`"
+            )
+            refused.exit_code = 2
+            raise refused
 
 
 def require_topics(settings: Settings) -> None:

@@ -1,9 +1,10 @@
 """Snapshots: how models travel from the trainer to the scorers, signed, as plain arrays.
 
 A snapshot is a *head* (the champion's weights and moments, counts, offsets, version), one record for each challenger,
-and the prior entries that changed since the one before, each a record under its own key in a compacted topic, the head
-last. A reader stages the others until the head of their version arrives, then takes all of it: between two heads
-nothing of a half-written snapshot is seen. Scorers pass over the challengers; who goes on learning takes them too.
+the examples that wait to be learned in as many records as they need, and the prior entries that changed since the one
+before, each a record under its own key in a compacted topic, the head last. A reader stages the others until the head
+of their version arrives, then takes all of it: between two heads nothing of a half-written snapshot is seen. Scorers
+pass over challengers and waiting examples; who goes on learning takes them too.
 
 On the same topic a person tells the trainer which model is to serve: a *command*, under one key, so that the newest
 stays.
@@ -36,10 +37,19 @@ Signed = tuple[bytes, bytes, bytes]
 HEAD_KEY: Final = b"head"
 COMMAND_KEY: Final = b"command"
 _CHALLENGER: Final = b"challenger/"
+_WAITING: Final = b"waiting/"
 _PRIOR: Final = b"prior/"
 
-#: Bytes of a record: what the topic (`topics.SNAPSHOTS`) and the clients take, less what surrounds it.
-RECORD_BYTES_MAX: Final = 2 * 1024 * 1024 - 64 * 1024
+#: Bytes of a record: what the topic (`topics.SNAPSHOTS`) and the clients take, less what surrounds it and ...
+RECORD_BYTES_MAX: Final = 2 * 1024 * 1024 - 128 * 1024
+#: ... this much for the record of a model that learns no more: what lies beside it may still grow a little.
+FROZEN_BYTES: Final = 64 * 1024
+
+#: Of a head's state, what lies in records of its own: at a large shop's cold start thousands of examples wait.
+_WAITING_STATE: Final = ("held", "pending")
+
+#: Bytes of such a record.
+_WAITING_BYTES: Final = 1024 * 1024
 
 _ARRAY_EXT: Final = 1
 
@@ -64,13 +74,17 @@ class TooLargeError(ValueError):
 
 
 class Head(msgspec.Struct):
-    """The head record. `state` is `Learner.export()`; `entries` counts the prior records of this version."""
+    """The head record. `state` is `Learner.export()`, to a scorer without the waiting examples.
+
+    `entries` counts the prior records of this version, `waiting` those of waiting examples.
+    """
 
     schema: int
     version: int
     entries: int
     published_at: int
     state: dict[str, Any]
+    waiting: int = 0
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -90,6 +104,13 @@ class Challenger(msgspec.Struct):
 
     version: int
     state: dict[str, Any]
+
+
+class Waiting(msgspec.Struct, array_like=True):
+    """A piece of the waiting examples."""
+
+    version: int
+    data: bytes
 
 
 class Command(msgspec.Struct):
@@ -117,7 +138,7 @@ def encode_snapshot(
     published_at: int,
     secret: bytes,
 ) -> list[Signed]:
-    """The records of a snapshot in the order in which they must be written: entries, challengers, then the head.
+    """The records of a snapshot in the order in which they must be written, the head last.
 
     Raises
     ------
@@ -132,12 +153,24 @@ def encode_snapshot(
         (_CHALLENGER + name.encode(), _ENCODER.encode(Challenger(version, found)))
         for name, found in challengers.items()
     ]
-    records.append((HEAD_KEY, _ENCODER.encode(Head(SNAPSHOT_SCHEMA, version, len(changes), published_at, state))))
+    waiting = {name: state[name] for name in _WAITING_STATE if state.get(name)}
+    pieces = _pieces(_ENCODER.encode(waiting)) if waiting else []
+    records += [(_WAITING + b"%d" % n, _ENCODER.encode(Waiting(version, data))) for n, data in enumerate(pieces)]
+    rest = {name: value for name, value in state.items() if name not in waiting}
+    head = Head(SNAPSHOT_SCHEMA, version, len(changes), published_at, rest, len(pieces))
+    records.append((HEAD_KEY, _ENCODER.encode(head)))
+    frozen = {_CHALLENGER + name.encode() for name, found in challengers.items() if found.get("frozen")}
+    if state.get("serving", {}).get("frozen"):
+        frozen.add(HEAD_KEY)
     for key, value in records:
-        if len(value) > RECORD_BYTES_MAX:
+        if len(value) > RECORD_BYTES_MAX + FROZEN_BYTES * (key in frozen):
             what = f"head with champion {state.get('model')}" if key == HEAD_KEY else key.decode(errors="replace")
             raise TooLargeError(what, len(value), model=_model_in(key, state))
     return [(key, value, sign(key, value, secret)) for key, value in records]
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    return [data[start : start + _WAITING_BYTES] for start in range(0, len(data), _WAITING_BYTES)]
 
 
 def _model_in(key: bytes, state: dict[str, Any]) -> str | None:
@@ -164,13 +197,14 @@ def read_command(key: bytes | None, value: bytes | None, signature: bytes | None
 
 
 class SnapshotReader:
-    """Follows the snapshots; challengers only if asked to. `secret` checks the signatures."""
+    """Follows the snapshots: for `learning` also challengers and waiting examples. `secret` checks the signatures."""
 
-    def __init__(self, *, secret: bytes, challengers: bool = False) -> None:
+    def __init__(self, *, secret: bytes, learning: bool = False) -> None:
         self._secret = secret
-        self._wants_challengers = challengers
+        self._learning = learning
         self._staged: dict[EntryKey, Entry] = {}
         self._challengers: dict[str, Challenger] = {}
+        self._waiting: dict[bytes, Waiting] = {}
 
     def read(self, key: bytes | None, value: bytes | None, signature: bytes | None) -> Snapshot | None:
         """Take one record; a head comes back with what belongs to it, everything else gives None.
@@ -183,13 +217,16 @@ class SnapshotReader:
         """
         if key is None or value is None:
             return None
-        challenger = self._wants_challengers and key.startswith(_CHALLENGER)
-        if key != HEAD_KEY and not key.startswith(_PRIOR) and not challenger:
+        challenger, waiting = key.startswith(_CHALLENGER), key.startswith(_WAITING)
+        if key != HEAD_KEY and not is_prior(key) and not (self._learning and (challenger or waiting)):
             return None
         _check_signature(key, value, signature, self._secret)
         try:
             if challenger:
                 self._challengers[key.removeprefix(_CHALLENGER).decode()] = _CHALLENGER_DECODER.decode(value)
+                return None
+            if waiting:
+                self._waiting[key.removeprefix(_WAITING)] = _WAITING_DECODER.decode(value)
                 return None
             if key != HEAD_KEY:
                 kind, _, name = key.removeprefix(_PRIOR).decode().partition("/")
@@ -207,11 +244,20 @@ class SnapshotReader:
         self._staged = {entry: staged for entry, staged in self._staged.items() if staged.version > head.version}
         # One that learns no more keeps its last record: it is of an older version.
         challengers = {name: found.state for name, found in self._challengers.items() if found.version == head.version}
-        # The examples that wait are many, and looked at by whoever learns them.
-        state = {name: value for name, value in head.state.items() if name not in ("held", "pending")}
-        if not _is_finite(state) or not _is_finite([counts for _, counts in ready]) or not _is_finite(challengers):
+        if not _is_finite(head.state) or not _is_finite([counts for _, counts in ready]) or not _is_finite(challengers):
             raise RefusedError("non_finite", f"version {head.version} has a number that is not finite")
+        if self._learning and head.waiting:
+            # They are many; whoever learns them looks at each.
+            head.state |= self._waiting_of(head)
         return Snapshot(head, ready, challengers)
+
+    def _waiting_of(self, head: Head) -> dict[str, Any]:
+        pieces = [self._waiting.get(b"%d" % n) for n in range(head.waiting)]
+        data = b"".join(piece.data for piece in pieces if piece is not None and piece.version == head.version)
+        try:
+            return _STATE_DECODER.decode(data)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise RefusedError("damaged", f"waiting examples of version {head.version}: {error}") from None
 
 
 def _check_signature(key: bytes, value: bytes, signature: bytes | None, secret: bytes) -> None:
@@ -229,6 +275,11 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_finite, value.values()))
     return all(map(_is_finite, value)) if isinstance(value, list | tuple) else True
+
+
+def is_prior(key: bytes) -> bool:
+    """Whether a record holds a prior entry: they are many, and who asks for the models alone passes over them."""
+    return key.startswith(_PRIOR)
 
 
 def signature_of(headers: Iterable[tuple[str, bytes]]) -> bytes | None:
@@ -261,4 +312,6 @@ _ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _HEAD_DECODER: Final = msgspec.msgpack.Decoder(Head, ext_hook=_decode_array)
 _ENTRY_DECODER: Final = msgspec.msgpack.Decoder(Entry)
 _CHALLENGER_DECODER: Final = msgspec.msgpack.Decoder(Challenger, ext_hook=_decode_array)
+_WAITING_DECODER: Final = msgspec.msgpack.Decoder(Waiting)
+_STATE_DECODER: Final = msgspec.msgpack.Decoder(dict[str, Any])
 _COMMAND_DECODER: Final = msgspec.msgpack.Decoder(Command)

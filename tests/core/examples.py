@@ -104,7 +104,7 @@ class SnapshotTopic:
     def restored(self, *models: str) -> Learner:
         """As a trainer that starts, with other models if any are named."""
         fresh = learner(*(models or self.models), **self.options)
-        reader = SnapshotReader(secret=SECRET, challengers=True)
+        reader = SnapshotReader(secret=SECRET, learning=True)
         for key, (value, signature) in self.records.items():
             found = reader.read(key, value, signature)
             if found is not None:

@@ -46,8 +46,8 @@ def read(reader: SnapshotReader, records: list[Signed]) -> list[Snapshot]:
     return [found for record in records if (found := reader.read(*record)) is not None]
 
 
-def reader(*, challengers: bool = False) -> SnapshotReader:
-    return SnapshotReader(secret=SECRET, challengers=challengers)
+def reader(*, learning: bool = False) -> SnapshotReader:
+    return SnapshotReader(secret=SECRET, learning=learning)
 
 
 def head_of(**fields: Any) -> Signed:
@@ -279,7 +279,7 @@ CHALLENGERS = {"sgd": {"weights": np.array([0.5, -1.5]), "learned": [3, 1, 2]}, 
 def test_challengers_come_before_the_head_and_back_with_it_for_who_asks() -> None:
     records = written(4, {("item", "a"): [1.0, 1.0]}, challengers=CHALLENGERS)
     assert [key for key, _, _ in records] == [b"prior/item/a", b"challenger/sgd", b"challenger/blend", HEAD_KEY]
-    ((_, entries, challengers),) = read(reader(challengers=True), records)
+    ((_, entries, challengers),) = read(reader(learning=True), records)
     assert dict(entries) == {("item", "a"): [1.0, 1.0]}
     assert challengers["sgd"]["weights"].tolist() == [0.5, -1.5]
     assert challengers["sgd"]["learned"] == [3, 1, 2]
@@ -298,26 +298,64 @@ def test_challengers_are_not_looked_at_by_scorers() -> None:
 
 def test_challengers_are_signed_whole_and_finite_for_who_learns_them() -> None:
     (key, value, signature), _ = written(1, {}, challengers={"sgd": {"learned": [0, 0, 0]}})
-    refused("unsigned", (key, value, None), reader(challengers=True))
-    refused("bad_signature", (b"challenger/blend", value, signature), reader(challengers=True))
-    refused("bad_signature", (key, value + b"\0", signature), reader(challengers=True))
-    refused("damaged", signed(key, b"\xc1"), reader(challengers=True))
-    refused("damaged", signed(key, msgspec.msgpack.encode({"version": 1})), reader(challengers=True))
-    refused("damaged", signed(b"challenger/\xff", value), reader(challengers=True))
-    one = reader(challengers=True)
+    refused("unsigned", (key, value, None), reader(learning=True))
+    refused("bad_signature", (b"challenger/blend", value, signature), reader(learning=True))
+    refused("bad_signature", (key, value + b"\0", signature), reader(learning=True))
+    refused("damaged", signed(key, b"\xc1"), reader(learning=True))
+    refused("damaged", signed(key, msgspec.msgpack.encode({"version": 1})), reader(learning=True))
+    refused("damaged", signed(b"challenger/\xff", value), reader(learning=True))
+    one = reader(learning=True)
     challenger, head = written(1, {}, challengers={"sgd": {"weights": np.array([np.nan])}})
     assert one.read(*challenger) is None
     refused("non_finite", head, one)
 
 
 def test_a_challenger_that_learns_no_more_or_has_no_head_yet_is_left_out() -> None:
-    one = reader(challengers=True)
+    one = reader(learning=True)
     assert set(read(one, written(1, {}, challengers=CHALLENGERS))[0].challengers) == {"sgd", "blend"}
     # Of the second snapshot `blend` is no part; its old record stays on the topic, since nothing overwrites it.
     assert set(read(one, written(2, {}, challengers={"sgd": {}}))[0].challengers) == {"sgd"}
     # One of a snapshot whose head never came: not of the head that comes.
     read(one, written(4, {}, challengers=CHALLENGERS)[:-1])
     assert read(one, written(3, {}))[0].challengers == {}
+
+
+WAITING = {"held": [{"event_id": f"e{n}", "x": [n / 7] * 60} for n in range(5_000)], "pending": [[3, [{"a": 1}]]]}
+
+
+def test_examples_that_wait_travel_beside_the_head_in_as_many_records_as_they_need() -> None:
+    state = {**STATE, **WAITING}
+    records = encode_snapshot(state, {}, {}, version=5, published_at=7, secret=SECRET)
+    assert [key for key, _, _ in records] == [b"waiting/0", b"waiting/1", b"waiting/2", HEAD_KEY]
+    assert all(len(value) < RECORD_BYTES_MAX for _, value, _ in records)
+    (found,) = read(reader(learning=True), records)
+    assert {name: found.head.state[name] for name in WAITING} == WAITING
+    # A scorer has no use for them: it does not even look at them.
+    scorer = reader()
+    assert scorer.read(b"waiting/0", b"whatever", None) is None
+    (found,) = read(scorer, records)
+    assert not found.head.state.keys() & WAITING.keys()
+    # Nobody waits any more: the old records stay on the topic and mean nothing.
+    one = reader(learning=True)
+    read(one, records)
+    idle = encode_snapshot({**STATE, "held": [], "pending": []}, {}, {}, version=6, published_at=7, secret=SECRET)
+    assert [key for key, _, _ in idle] == [HEAD_KEY]
+    assert read(one, idle)[0].head.state["held"] == []
+
+
+def test_waiting_examples_that_are_not_whole_are_refused() -> None:
+    records = encode_snapshot({**STATE, **WAITING}, {}, {}, version=5, published_at=7, secret=SECRET)
+    older = encode_snapshot({**STATE, **WAITING}, {}, {}, version=4, published_at=7, secret=SECRET)
+    for left in ([records[0], records[2], records[3]], [records[0], older[1], records[2], records[3]]):
+        one = reader(learning=True)
+        for record in left[:-1]:
+            assert one.read(*record) is None
+        refused("damaged", left[-1], one)
+        # The next good one is taken.
+        assert len(read(one, records)) == 1
+    key, value, _ = records[0]
+    refused("unsigned", (key, value, None), reader(learning=True))
+    refused("damaged", signed(key, b"\xc1"), reader(learning=True))
 
 
 @pytest.mark.parametrize("what", ["head with champion newton", "challenger/forest", "prior/item/"])
@@ -345,7 +383,7 @@ def test_a_command_comes_back_and_is_no_snapshot(command: Command) -> None:
     assert record[0] == COMMAND_KEY
     assert read_command(*record, secret=SECRET) == command
     assert reader().read(*record) is None
-    assert reader(challengers=True).read(*record) is None
+    assert reader(learning=True).read(*record) is None
 
 
 def test_what_is_no_command_is_none() -> None:

@@ -164,7 +164,7 @@ class Checks:
     def _check_model(self) -> None:
         """The newest snapshot is the fold of the examples that are committed."""
         settings = self._settings
-        learner, reader = new_learner(settings), SnapshotReader(secret=self._secret(), challengers=True)
+        learner, reader = new_learner(settings), SnapshotReader(secret=self._secret(), learning=True)
         snapshots = self._broker.log(TopicPartition(settings.topic(topics.SNAPSHOTS), 0))
         for entry in snapshots.committed():
             message = entry.message
