@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.processor import Record
-from stream_app.core.snapshots import HEAD_KEY, SIGNATURE_HEADER, Signed
+from stream_app.core.snapshots import FROZEN_BYTES, HEAD_KEY, RECORD_BYTES_MAX, SIGNATURE_HEADER, Signed
 from stream_app.settings import Settings, load
 from tests.support.fixtures import Names, Servers
 
@@ -108,6 +109,16 @@ async def test_thousands_of_entries_are_one_snapshot(settings: Settings, stack: 
     await writer.write(snapshot(1, entries=5_000))
     expected = snapshot(1, entries=5_000)
     assert await read(await tail_of(settings, stack), len(expected)) == expected
+
+
+async def test_the_largest_record_that_a_model_may_have_is_taken_also_where_it_does_not_compress(
+    settings: Settings, stack: AsyncExitStack
+) -> None:
+    writer = await writer_of(settings, stack)
+    large = random.Random(1).randbytes(RECORD_BYTES_MAX + FROZEN_BYTES)
+    records = [(b"challenger/forest", large, b"signed"), (HEAD_KEY, large[::-1], b"signed head")]
+    await writer.write(records)
+    assert await read(await tail_of(settings, stack), 2) == records
 
 
 @pytest.mark.real_kafka
