@@ -198,6 +198,21 @@ def test_a_restart_anywhere_changes_nothing() -> None:
     assert restarted.drift.alarms == steady.drift.alarms
 
 
+def test_all_that_is_counted_travels() -> None:
+    counted = {name for name, value in vars(Drift()).items() if isinstance(value, np.ndarray)}
+    assert counted == {f"_{name}" for name in charts._ARRAYS}
+
+
+def test_what_is_usual_fades_with_a_half_life_of_a_week_so_that_new_days_count_more() -> None:
+    drift = Drift()
+    for array in (drift._blocks, drift._squares, drift._compared):
+        array[:] = 8.0
+    drift._last = T0
+    drift._fade(T0 + 14 * DAY)
+    for array in (drift._blocks, drift._squares, drift._compared):
+        assert array == pytest.approx(2.0)
+
+
 def test_when_it_is_looked_at_is_of_no_consequence() -> None:
     steady, watched = Shop(4), Shop(4)
     steady.run(0.2)
