@@ -144,7 +144,8 @@ def models_status(as_json: bool, settings: Settings) -> None:
     click.echo(
         f"bands ({bands['rule']}): on the fence from {bands['fence_min']:.4g}, likely from {bands['likely_min']:.4g}"
     )
-    click.echo(f"{facts['changed']} changes" + (", newest first:" if facts["changes"] else ""))
+    count = facts["changed"]
+    click.echo(f"{count} change" + ("" if count == 1 else "s") + (", newest first:" if count else ""))
     for change in reversed(facts["changes"]):
         who = change["to"] if change["from"] == change["to"] else f"{change['from']} → {change['to']}"
         click.echo(f"  {_time(change['time'])}  {who}: {change['reason']}")

@@ -356,6 +356,10 @@ class Observer:
             self._trainer_state.labels(name).set(name == state)
         _LOG.info(_line("trainer", state=state))
 
+    def command_refused(self, command: str, reason: str) -> None:
+        """A person asked for a champion that cannot be; who asked is told as well."""
+        _LOG.warning(_line("command_refused", command=command, reason=reason))
+
     def model_error(self, detail: str) -> None:
         """Learning came to something that is not finite, and was undone."""
         self._model_errors.inc()

@@ -271,7 +271,7 @@ class Trainer:
         reason = "by hand" if command.model is not None else "by hand: log-loss chooses again"
         refused = learner.promote(command.model, reason=reason, command=command.id)
         if refused is not None:
-            self._observer.model_error(f"command {command.id}: {refused}")
+            self._observer.command_refused(command.id, refused)
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

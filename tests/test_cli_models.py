@@ -148,7 +148,7 @@ async def test_the_status_is_what_the_trainer_knows(settings: Settings) -> None:
         assert table.startswith("sgd serves, chosen by hand: it stays; version ")
         assert f"{learner.updates:,} examples learned" in table
         assert "bands (f1): on the fence from 0.08, likely from 0.4\n" in table
-        assert "1 changes, newest first:\n" in table
+        assert "1 change, newest first:\n" in table
         assert "newton → sgd: by hand\n" in table
         rows = [line.split()[:2] for line in table.splitlines()]
         assert rows.index(["sgd", "champion"]) < rows.index(["newton", "challenger"])
