@@ -38,6 +38,11 @@ class Standing(NamedTuple):
     warm: bool
 
 
+def moved(label: int, *, parted: bool) -> tuple[int, int]:
+    """By how many an episode's correction to a label moves the counts of buying and of other episodes."""
+    return (1, 0 if parted else -1) if label else (-1, 1)
+
+
 class Contender:
     """A model and its record. `window` is in examples."""
 
@@ -93,6 +98,18 @@ class Contender:
         if closes:
             self.positives += label
             self.negatives += 1 - label
+
+    def correct(self, rows: Rows, n: int, label: int, *, closes: bool, parted: bool, event_id: str) -> None:
+        """Put right one of the rows, which was learned with the other label; see `records.Touched` for `parted`."""
+        if self.frozen:
+            return
+        self.model.correct_row(rows, n, label, event_id=event_id)
+        self.updates += 1
+        if closes:
+            positives, negatives = moved(label, parted=parted)
+            # It may have joined after what is corrected.
+            self.positives = max(0, self.positives + positives)
+            self.negatives = max(0, self.negatives + negatives)
 
     def compare_anew(self) -> None:
         """Another champion: what was measured against the former one says nothing."""

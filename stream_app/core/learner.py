@@ -2,9 +2,10 @@
 
     state' = fold(state, example)       the same examples in the same order give the same models and the same champion
 
-For each example: recognise a repetition, observe (the served score against the label, before learning), then learn. The
-fold's state contains the position it has reached in every input partition, so that models and positions travel in one
-snapshot and a restart repeats and skips nothing.
+For each example: recognise a repetition, observe (the served score against the label, before learning), then learn; one
+that corrects an earlier one (`Example.previous`) puts right what that has taught (docs/adr/0023). The fold's state
+contains the position it has reached in every input partition, so that models and positions travel in one snapshot and a
+restart repeats and skips nothing.
 
 One model serves, the champion; challengers learn beside it and are compared with it (`core/contender.py`). An episode's
 examples come together: they are predicted together by all, then learned.
@@ -25,7 +26,7 @@ import msgspec
 
 from stream_app.core.bands import Bands, BandThresholds, Offer
 from stream_app.core.champion import Champion
-from stream_app.core.contender import Contender
+from stream_app.core.contender import Contender, moved
 from stream_app.core.drift import Drift
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
@@ -150,7 +151,10 @@ class Learner:
             return False
         self.positions[place] = (trigger, n)
         self.clock = max(self.clock, example.label_time)
-        self.prequential.observe(example)
+        if example.previous < 0:
+            self.prequential.observe(example)
+        else:
+            self.prequential.correct(example, example.previous)
         waiting = self.pending.get(partition)
         if waiting and not _same_episode(waiting[-1], example):
             # Its last one never came: what should be together is, as far as it goes.
@@ -295,18 +299,23 @@ class Learner:
         NonFiniteError
             Naming the time.
         """
-        landmark, time = self.priors.table.landmark, example.label_time
-        if time < EVENT_TIME_MS_MIN or (landmark >= 0 and time - landmark > LEARNING_SPAN_MS_MAX):
-            raise NonFiniteError(
-                f"example {example.event_id}: got label_time {time}, expected at least {EVENT_TIME_MS_MIN} and at most "
-                f"{LEARNING_SPAN_MS_MAX} after the first ({landmark})"
-            )
+        landmark = self.priors.table.landmark
+        for time in (example.label_time,) if example.previous < 0 else (example.label_time, example.previous_time):
+            if time < EVENT_TIME_MS_MIN or (landmark >= 0 and time - landmark > LEARNING_SPAN_MS_MAX):
+                raise NonFiniteError(
+                    f"example {example.event_id}: got label_time {time}, expected at least {EVENT_TIME_MS_MIN} and at "
+                    f"most {LEARNING_SPAN_MS_MAX} after the first ({landmark})"
+                )
 
     # ---- an episode's examples --------------------------------------------------------------------------------------
 
     def _take(self, partition: int) -> None:
         """Predict the examples that came together, then learn them or let them wait."""
         examples = self.pending.pop(partition)
+        if examples[0].previous >= 0:
+            self._correct(examples)
+            self._release()
+            return
         self.drift.observe(examples)
         rows = Rows([input_row(self.priors, example) for example in examples])
         label, weights = examples[0].label, [example.weight for example in examples]
@@ -377,6 +386,56 @@ class Learner:
             self.negatives += 1 - example.label
 
 
+    def _correct(self, examples: list[Example]) -> None:
+        """Put right an outcome that was learned with the other label.
+
+        Its inputs are those of now, without the former label. An example that still waits to be learned is learned with
+        the right label instead. What was measured with the former one, by which models are compared, bands chosen and
+        scores calibrated, stays: it fades.
+        """
+        label, last = examples[0].label, examples[-1]
+        dropped = self._drop_held(examples)
+        if last.touched is not None and last.event_id not in dropped:
+            self.priors.table.unlearn(last.touched, last.previous, last.previous_time)
+        rows = Rows([input_row(self.priors, example) for example in examples])
+        for n, example in enumerate(examples):
+            event_id, touched = example.event_id, example.touched
+            for contender in self.contenders.values():
+                if event_id in dropped:
+                    contender.learn(rows, n, label, closes=touched is not None, event_id=event_id)
+                else:
+                    parted = touched is not None and touched.parted
+                    contender.correct(rows, n, label, closes=touched is not None, parted=parted, event_id=event_id)
+            # One that waited has then been taken as well.
+            self.updates += 2 if event_id in dropped else 1
+            if event_id in dropped:
+                self.frontier = max(self.frontier, example.event_time)
+        if last.touched is None:
+            return
+        learn_touched(self.priors, last)
+        if last.event_id in dropped:
+            self.negatives += 1
+        else:
+            positives, negatives = moved(label, parted=last.touched.parted)
+            self.positives += positives
+            self.negatives += negatives
+
+    def _drop_held(self, examples: list[Example]) -> set[str]:
+        """Take what is to be corrected from those that wait; the event ids of what was there."""
+        if not self.held:
+            return set()
+        former = {(e.visitor_id, e.session_id, e.event_id, e.event_time, e.previous_time) for e in examples}
+        kept: deque[Example] = deque()
+        dropped = set()
+        for e in self.held:
+            if (e.visitor_id, e.session_id, e.event_id, e.event_time, e.label_time) in former:
+                dropped.add(e.event_id)
+            else:
+                kept.append(e)
+        self.held = kept
+        return dropped
+
+
 def _same_episode(one: Example, other: Example) -> bool:
     return (one.position[:2], one.visitor_id, one.session_id, one.label) == (
         other.position[:2],
@@ -405,4 +464,9 @@ def check_finite(example: Example) -> None:
         raise NonFiniteError(
             f"example {example.event_id}: got label {example.label} and weight {example.weight}, "
             "expected 0 or 1 and a positive number"
+        )
+    if example.previous not in (-1, 1 - example.label):
+        raise NonFiniteError(
+            f"example {example.event_id}: got label {example.label} and previous label {example.previous}, "
+            "expected the other one, or -1"
         )

@@ -22,6 +22,7 @@ from stream_app.core.calibration import Calibrator
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.records import Example, Keys
 from stream_app.core.zoo.catalogue import ZOO
+from stream_app.core.zoo.correcting import correct_one
 from stream_app.core.zoo.graph import NonFiniteError
 from stream_app.core.zoo.inputs import CLOCK_FEATURES, INPUT_NAMES, LEARNED_FEATURES, PurchasePriors, Rows
 from stream_app.core.zoo.outline import outline
@@ -131,6 +132,13 @@ class IntentModel:
         except (ArithmeticError, ValueError) as error:
             # An overflow, or the bin of no number: what it was about to change is half changed.
             self._failure = f"learning example {event_id}: {error!r}"
+
+    def correct_row(self, rows: Rows, n: int, label: int, *, event_id: str) -> None:
+        """Teach the classifier that one of the rows, which it has learned with the other label, has this one."""
+        try:
+            correct_one(self.classifier, rows.dicts[n], bool(label))
+        except (ArithmeticError, ValueError) as error:
+            self._failure = f"correcting example {event_id}: {error!r}"
 
     def export(self) -> dict[str, Any]:
         """The classifier's and the calibrator's state as plain numbers and arrays.

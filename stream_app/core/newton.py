@@ -107,6 +107,18 @@ class NewtonLogistic:
         if self.count % _DRIFT_EVERY == 0:
             self._wander()
 
+    def correct(self, x: Vector, delta: int, weight: float = 1.0) -> None:
+        """An example that was learned has turned out otherwise: its label moves by `delta`, from 0 to 1 or back (−1).
+
+        w ← w + c P z δ. The covariance does not depend on labels. A label moves the weights by c P z (y − p), with the
+        P that its example leaves behind; each later step multiplies what is there by its own P over the one before. So
+        of a unit of the label c P z is left, with the P of now. That is exact but for what later steps would have made
+        of another p, for `DRIFT`, and for moments that have moved on: to first order, as if the label had come in time.
+        """
+        z = np.ones(self.width + 1)
+        np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:-1])
+        self.weights += weight * delta * dsymv(1.0, self.covariance, z, lower=1)
+
     def export(self) -> dict[str, Any]:
         """Everything that predicting and learning need, as plain arrays of their own: learning changes its in place."""
         return {

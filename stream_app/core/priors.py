@@ -166,6 +166,32 @@ class PriorTable:
                 self._changed.add((kind, key))
         self._forget()
 
+    def unlearn(self, touched: Touched, label: int, time: int) -> None:
+        """Take out an episode that `learn` has counted with this label and time, as if it never had.
+
+        Of an episode that was parted the rest stays a session. Keys that were dropped since are left alone, and no
+        count falls below what can be counted.
+        """
+        if self.landmark < 0:
+            return
+        weight = 2.0 ** ((time - self.landmark) / HALF_LIFE_MS)
+        bought, carted = weight * label, weight * (label or touched.carted)
+        if not touched.parted:
+            _take_out(self.base, bought, weight, carted)
+        for code, times in zip(touched.transitions[::2], touched.transitions[1::2], strict=False):
+            for kind, key in ((TRANSITION, str(code)), (ORIGIN, str(code // len(GROUPS)))):
+                made = self._entries[kind].get(key)
+                if made is not None and 0 < times <= TRANSITION_TIMES_MAX:
+                    _take_out(made, times * bought, times * weight, 0.0)
+                    self._changed.add((kind, key))
+        for kind, keys in _touched_keys(touched):
+            for key in keys:
+                entry = self._entries[kind].get(key)
+                if entry is not None:
+                    _take_out(entry, bought, weight, carted)
+                    self._changed.add((kind, key))
+        self._forget()
+
     def values(self, keys: Keys) -> list[float]:
         """The numbers of `PRIOR_NAMES` for a scored event."""
         prior, entry = self._prior, None
@@ -310,6 +336,12 @@ class PriorTable:
         for key in rare:
             del entries[key]
             self._changed.add((kind, key))
+
+
+def _take_out(counts: list[float], bought: float, sessions: float, carted: float) -> None:
+    counts[1] = max(0.0, counts[1] - sessions)
+    counts[0] = min(max(0.0, counts[0] - bought), counts[1])
+    counts[2] = min(max(0.0, counts[2] - carted), counts[1])
 
 
 def _smoothed(entry: list[float] | None, factor: float, rates: Prior) -> Prior:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from stream_app.core.audit.report import Check, Names, Violation, quote
+from stream_app.core.contender import moved
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.learner import Learner, TypedExample, check_finite
 from stream_app.core.model import NonFiniteError
@@ -77,7 +78,8 @@ class ModelAudit:
             if self._learner is not None:
                 self._learner.offsets[partition] = offset + 1
             return
-        if example.label_time < EVENT_TIME_MS_MIN:
+        times = (example.label_time, example.previous_time) if example.previous >= 0 else (example.label_time,)
+        if min(times) < EVENT_TIME_MS_MIN:
             return
         self._count(partition, example)
 
@@ -99,6 +101,9 @@ class ModelAudit:
             return
         self._positions[partition, kind] = (trigger, n)
         counts["observed"] += 1
+        if example.previous >= 0:
+            self._count_correction(example)
+            return
         if example.touched is not None:
             counts["buying" if example.label else "other"] += 1
         if example.cold:
@@ -107,6 +112,15 @@ class ModelAudit:
             counts["warm"] += 1
             counts["positives"] += example.label
             counts["weight"] += example.weight
+
+    def _count_correction(self, example: Example) -> None:
+        counts = self._counts
+        if example.touched is not None:
+            positives, negatives = moved(example.label, parted=example.touched.parted)
+            counts["buying"] += positives
+            counts["other"] += negatives
+        if not example.cold:
+            counts["positives"] += example.label - example.previous
 
     def _compare_counts(self) -> None:
         said, counts = self._state, self._counts

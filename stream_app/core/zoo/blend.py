@@ -7,6 +7,8 @@ from typing import Final
 
 from river import base
 
+from stream_app.core.zoo.correcting import correct_one
+
 #: A member's word is kept this far off 0 and 1, so that its logit is finite and the other is still heard.
 P_MIN: Final = 1e-9
 
@@ -22,6 +24,11 @@ class MeanLogit(base.Classifier):
         """Let both learn."""
         self.first.learn_one(x, y, w=w)
         self.second.learn_one(x, y, w=w)
+
+    def correct_one(self, x: dict[str, float], y: bool) -> None:
+        """Let both correct, each as it can."""
+        correct_one(self.first, x, y)
+        correct_one(self.second, x, y)
 
     def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
         """Probabilities of False and True."""

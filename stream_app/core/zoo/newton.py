@@ -28,6 +28,10 @@ class NewtonLogisticRegression(base.MiniBatchClassifier):
         for row, label in zip(X.to_numpy(dtype=np.float64), y, strict=True):
             self.core.learn(row, int(label))
 
+    def correct_one(self, x: dict[str, float], y: bool) -> None:
+        """Take the other label back, with which the example was learned, see `NewtonLogistic.correct`."""
+        self.core.correct(np.fromiter(x.values(), dtype=np.float64, count=self.width), 1 if y else -1)
+
     def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
         """Probabilities of False and True."""
         p = float(self.core.predict_many(np.fromiter(x.values(), dtype=np.float64, count=self.width)[None, :])[0])
