@@ -3,9 +3,9 @@
 Watched is one value of each episode whose outcome has come, as its events resemble one another:
 
 * `log_loss` of the served scores, and only its rise;
-* `surprise`: the log-loss less what the score itself expected, and only its rise; 0 on average for right probabilities,
-  however hard a day's visitors are to tell apart;
-* `bias`: bought or not, less the score; 0 on average;
+* `surprise`: the log-loss less what the score itself expected, and only its rise: visitors who are hard to tell apart
+  cost log-loss, and surprise nobody;
+* `bias`: bought or not, less the score;
 * `score`: its mean;
 * each feature by name, as of the episode's last example; not the clock, which always moves.
 

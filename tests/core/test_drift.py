@@ -244,7 +244,7 @@ def test_an_episode_is_one_value_whatever_the_number_of_its_examples(monkeypatch
     assert values[4:] == msgspec.structs.astuple(last)
 
 
-def test_a_right_score_is_not_surprised_on_average() -> None:
+def test_a_score_that_is_right_is_not_surprised_on_average() -> None:
     # surprise = log-loss − entropy of the score, whose mean over outcomes drawn with p is 0.
     for p in (0.01, 0.3, 0.8):
         entropy = -(p * math.log(p) + (1 - p) * math.log(1 - p))
