@@ -90,7 +90,7 @@ def _model_or_exit(settings: Settings) -> ServingModel:
 
 
 def _head(facts: dict[str, Any]) -> list[str]:
-    served, model, average = facts["served"], facts["model"], facts["average"]["score"]
+    served, model, usual = facts["served"], facts["model"], facts["usual"]["score"]
     by = "while the model was cold" if served["cold"] else f"by model version {served['model_version']}"
     lines = [
         f"visitor {facts['visitor_id']}: {served['score']:.1%} likely to buy in this visit ({served['band']})",
@@ -107,8 +107,8 @@ def _head(facts: dict[str, Any]) -> list[str]:
             f"  the model has learned since: version {model['version']} says {now:.1%}, and these are its reasons"
         )
     lines.append(
-        f"  of all visits {facts['base_rate']:.1%} are bought in; a moment that is average in everything is scored "
-        f"{average:.1%}, and {now:.1%} is {_times_the_odds(now, average)} its odds:"
+        f"  of all visits {facts['base_rate']:.1%} are bought in; a moment that is usual in everything is scored "
+        f"{usual:.1%}, and {now:.1%} is {_times_the_odds(now, usual)} its odds:"
     )
     return lines
 

@@ -238,7 +238,7 @@ class Settings(BaseSettings):
         "fence",
         unit="name",
         reason="which scores come with their reasons: `on_the_fence` ones (where offers are made), one in 16, or all; "
-        "10 to 15 µs each with a linear model, 0.2 to 2.5 ms with another (docs/reasons.md)",
+        "about 10 µs each with a linear model, 0.2 to 3 ms with another (docs/reasons.md)",
     )
     base_rate: float = _field(
         0.03,

@@ -27,7 +27,7 @@ def explained(visitor: Visitor, last: LastScore, model: ServingModel) -> dict[st
 
     `reasons` are all of them, the strongest first: `contribution` is to the logit, `odds_factor` is e to its power, and
     `inputs`, where contributions are exact, are those of which it is the sum. `left_over` is what they and the logit of
-    the average lack of the score's: nothing where they are exact. `names_known` is false when the names behind the
+    the usual lack of the score's: nothing where they are exact. `names_known` is false when the names behind the
     score (item, source, …) have gone with their session: what the model has learned of them is then left out.
     """
     keys = keys_behind(visitor, last)
@@ -63,7 +63,7 @@ def explained(visitor: Visitor, last: LastScore, model: ServingModel) -> dict[st
         "learned_since": last.model_version != model.version,
         "score_now": float(model.score_many(x, [names])[0]),
         "base_rate": model.base_rate,
-        "average": {"score": 1.0 / (1.0 + math.exp(-found.base)), "logit": found.base},
+        "usual": {"score": 1.0 / (1.0 + math.exp(-found.base)), "logit": found.base},
         "logit": logit,
         "exact": found.exact,
         "names_known": keys is not None,

@@ -98,7 +98,7 @@ def test_a_score_by_the_newest_model_is_explained_to_its_last_digit() -> None:
         assert facts["score_now"] == last.score == facts["served"]["score"]
         assert facts["exact"] is True
         assert facts["left_over"] == pytest.approx(0.0, abs=1e-9)
-        total = facts["average"]["logit"] + sum(reason["contribution"] for reason in facts["reasons"])
+        total = facts["usual"]["logit"] + sum(reason["contribution"] for reason in facts["reasons"])
         assert 1 / (1 + np.exp(-total)) == pytest.approx(last.score, abs=1e-6)
         for reason in facts["reasons"]:
             assert reason["contribution"] == pytest.approx(sum(reason["inputs"].values()), abs=1e-9)
@@ -113,7 +113,7 @@ def test_a_model_that_is_not_linear_says_what_is_left_over() -> None:
     facts = explained(partition.visitor(visitor_id), last_of(partition, visitor_id), model("bagging"))
     assert facts["exact"] is False
     assert all(reason["inputs"] == {} for reason in facts["reasons"])
-    parts = facts["average"]["logit"] + sum(reason["contribution"] for reason in facts["reasons"])
+    parts = facts["usual"]["logit"] + sum(reason["contribution"] for reason in facts["reasons"])
     assert parts + facts["left_over"] == pytest.approx(facts["logit"])
     assert abs(facts["left_over"]) > 1e-6
 

@@ -17,7 +17,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core.model import INPUT_NAMES, IntentModel
+from stream_app.core.features import FEATURE_NAMES
+from stream_app.core.model import INPUT_NAMES, LEARNED_FEATURES, IntentModel
+from stream_app.core.priors import PRIOR_NAMES
 from stream_app.core.records import Keys, Reasons
 from stream_app.core.zoo.contributions import additive, occluded
 
@@ -150,6 +152,10 @@ REASONS: Final[tuple[Reason, ...]] = (
         ("prior_source", "prior_country", "mobile"),
     ),
 )  # fmt: skip
+
+#: The features among a model's inputs; the priors come behind them.
+_LEARNED: Final = [FEATURE_NAMES.index(name) for name in LEARNED_FEATURES]
+
 REASON_IDS: Final = tuple(reason.id for reason in REASONS)
 
 #: The columns of each reason; all one behind the other, and where each begins there.
@@ -159,7 +165,7 @@ _STARTS: Final = np.cumsum([0, *map(len, _COLUMNS[:-1])])
 
 
 class Explanation(NamedTuple):
-    """Of N scores: `base`, the logit of an all-average row; each row's logit; what the reasons contribute, (N, R).
+    """Of N scores: `base`, the logit of an all-usual row; each row's logit; what the reasons contribute, (N, R).
 
     Where `exact`, base and a row's contributions are its logit, and `inputs` has those of each input, (N, W). Elsewhere
     something is left over, and there are none by input.
@@ -182,8 +188,8 @@ def explain(model: IntentModel, x: Matrix, keys: Sequence[Keys]) -> Explanation:
     Logits are those behind the served score, the calibrator's line included. A row's numbers do not depend on the
     other rows.
     """
-    inputs = np.array([model.priors.row(row, key) for row, key in zip(x.tolist(), keys, strict=True)])
-    inputs = inputs.reshape(len(x), len(INPUT_NAMES))
+    priors = np.array([model.priors.table.values(key) for key in keys]).reshape(len(x), len(PRIOR_NAMES))
+    inputs = np.hstack((x[:, _LEARNED], priors))
     calibrator = model.calibrator
     slope, offset = (calibrator.slope, calibrator.offset) if calibrator.serving else (1.0, 0.0)
     found = additive(model.classifier, inputs)
@@ -204,3 +210,12 @@ def strongest(reasons: Matrix) -> list[Reasons]:
         [(REASON_IDS[place], value) for place, value in zip(places, row, strict=True) if value]
         for places, row in zip(order.tolist(), values, strict=True)
     ]
+
+
+def documentation() -> str:
+    """The table of docs/reasons.md."""
+    lines = ["| id | reason | for | against | inputs |", "| --- | --- | --- | --- | --- |"]
+    for reason in REASONS:
+        inputs = ", ".join(f"`{name}`" for name in reason.inputs)
+        lines.append(f"| `{reason.id}` | {reason.title} | {reason.up} | {reason.down} | {inputs} |")
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from river import linear_model
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.model import INPUT_NAMES, IntentModel
 from stream_app.core.reasons import REASON_IDS, explain
-from stream_app.core.zoo.contributions import additive, average, occluded
+from stream_app.core.zoo.contributions import additive, occluded, usual
 from tests.zoo.material import BASE, NAMES, inputs, restored, trained
 
 EXACT = ("bins", "blend", "newton", "sgd")
@@ -51,12 +51,12 @@ def test_base_and_contributions_are_the_models_logit(name: str, count: int) -> N
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_an_all_average_row_has_the_base_and_nothing_more(name: str) -> None:
+def test_an_all_usual_row_has_the_base_and_nothing_more(name: str) -> None:
     model = trained(name, 300)
     if name == "newton":
         mean = model.classifier.core.mean
     else:
-        mean = average(model.classifier.second if name == "blend" else model.classifier)
+        mean = usual(model.classifier.second if name == "blend" else model.classifier)
     found = additive(model.classifier, mean[None, :])
     assert found is not None
     assert found[1] == pytest.approx(0.0, abs=1e-9)
@@ -96,7 +96,7 @@ def test_other_models_say_that_they_are_not_exact_and_their_logit_is_their_own(n
     assert found.reasons.shape == (5, len(REASON_IDS))
     assert found.logits.tolist() == pytest.approx(logits(model, model_inputs(model, 5, seed=7)), abs=1e-9)
     # The average row's own logit, asked for once more.
-    mean = average(model.classifier)[None, :]
+    mean = usual(model.classifier)[None, :]
     assert found.base == pytest.approx(logits(model, mean)[0], abs=1e-9)
 
 
@@ -113,6 +113,22 @@ def test_a_planted_effect_is_the_reason_that_tells_who_buys(name: str) -> None:
     gained = (speaks[1] - speaks[0]).mean(axis=0)
     assert gained[column] > 0.25
     assert int(np.abs(gained).argmax()) == column
+
+
+@pytest.mark.parametrize(
+    "name", ["sgd", "bins", "hashed", "bagging", "mondrian_forest", "naive_bayes", "hoeffding_tree"]
+)
+def test_the_usual_value_is_0_for_an_input_that_mostly_is_and_else_the_mean(name: str) -> None:
+    model = IntentModel(name, base_rate=BASE)
+    for n in range(400):
+        x = dict.fromkeys(INPUT_NAMES, 0.0)
+        x["events"], x["has_cart"], x["age"] = 2.0 + n % 2, float(n % 4 == 0), float(n % 4 != 0)
+        model.classifier.learn_one(x, n % 3 == 0)
+    found = dict(zip(INPUT_NAMES, usual(model.classifier).tolist(), strict=True))
+    assert found["has_cart"] == found["price"] == 0.0
+    # A member of an ensemble sees each example a random number of times.
+    assert found["events"] == pytest.approx(2.5, abs=0.15 if name == "bagging" else 1e-9)
+    assert found["age"] == pytest.approx(0.75, abs=0.15 if name == "bagging" else 1e-9)
 
 
 def test_hiding_a_group_is_the_change_of_the_logit_with_it_at_its_mean() -> None:
@@ -135,7 +151,7 @@ def test_hiding_a_group_is_the_change_of_the_logit_with_it_at_its_mean() -> None
 
 def test_a_classifier_that_keeps_no_means_says_what_to_do() -> None:
     with pytest.raises(TypeError, match="begin it with ZScores or WarmStart"):
-        average(linear_model.LogisticRegression())
+        usual(linear_model.LogisticRegression())
 
 
 def test_the_calibrators_line_scales_contributions_and_moves_the_base() -> None:

@@ -1,17 +1,20 @@
 """What each input has to do with a score: its contribution to the logit.
 
 For a classifier that is linear in something made of one input each, contributions are *exact*: what an input adds to
-the logit beyond what its average would add. They and a base, the logit of an all-average row, add up to its logit.
+the logit beyond what its usual value would add. They and a base, the logit of an all-usual row, add up to its logit.
 
-    newton   w·z, z the clipped z-score; base: the bias
+    newton   w·z, z the clipped z-score: usual is the mean; base: the bias
     sgd      w·z; base: the intercept
-    bins     the weight of the bin that the input falls into, less that of its average's bin; base: intercept and those
+    bins     the weight of the bin that the input falls into, less that of its usual value's; base: intercept and those
     blend    the mean of the two models'
 
-Every other classifier is asked again with one group of inputs at a time at their average, and what that takes off the
-logit is the group's contribution (*occlusion*). It is an approximation: two groups that tell the same both seem to
+Every other classifier is asked again with one group of inputs at a time at their usual values, and what that takes off
+the logit is the group's contribution (*occlusion*). It is an approximation: two groups that tell the same both seem to
 matter little, since each stands in for the other, and what two say only together is counted for both. So they do not
 add up.
+
+Where it matters that there is such a value, usual is 0 for an input that mostly is, and else the mean: a twentieth of a
+cart is a bin that no visit was ever in, and its weight says nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from stream_app.core.zoo.warm_start import WarmStart
 
 Matrix = npt.NDArray[np.float64]
 
-#: The logit of an all-average row, and what each input of N rows adds to it, shape (N, len(INPUT_NAMES)).
+#: The logit of an all-usual row, and what each input of N rows adds to it, shape (N, len(INPUT_NAMES)).
 Additive = tuple[float, Matrix]
 
 _SCALED: Final = (ZScores, linear_model.LogisticRegression)
@@ -66,24 +69,24 @@ def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
 def occluded(
     classifier: base.Classifier, inputs: Matrix, groups: Sequence[Sequence[int]]
 ) -> tuple[float, Matrix, Matrix]:
-    """The logit of an all-average row, those of the rows, and approximate contributions, shape (N, len(groups)).
+    """The logit of an all-usual row, those of the rows, and approximate contributions, shape (N, len(groups)).
 
     `groups` are columns of `inputs`. Asks the classifier once for each group of each row, and once for the row itself.
     """
-    mean = average(classifier)
+    instead = usual(classifier)
     logits, found = np.zeros(len(inputs)), np.zeros((len(inputs), len(groups)))
     for n, row in enumerate(inputs):
         logits[n] = _logit(classifier, row)
         for m, group in enumerate(groups):
             columns = list(group)
             hidden = row.copy()
-            hidden[columns] = mean[columns]
+            hidden[columns] = instead[columns]
             found[n, m] = logits[n] - _logit(classifier, hidden)
-    return _logit(classifier, mean), logits, found
+    return _logit(classifier, instead), logits, found
 
 
-def average(classifier: base.Classifier) -> Matrix:
-    """The mean of each input over what the classifier has learned, shape (len(INPUT_NAMES),).
+def usual(classifier: base.Classifier) -> Matrix:
+    """The usual value of each input over what the classifier has learned, shape (len(INPUT_NAMES),).
 
     Raises TypeError for a classifier of which no part keeps it.
     """
@@ -91,11 +94,15 @@ def average(classifier: base.Classifier) -> Matrix:
     if isinstance(part, compose.Pipeline):
         part = next(iter(part.steps.values()))
     elif isinstance(part, base.Ensemble):
-        # Each member sees an example a random number of times: the mean of any one is a fair sample of all.
-        return average(part[0])
-    if not isinstance(part, ZScores | WarmStart):
+        # Each member sees an example a random number of times: what is usual to any one is a fair sample of all.
+        return usual(part[0])
+    if isinstance(part, ZScores):
+        learned = part.counts["events"]
+    elif isinstance(part, WarmStart):
+        learned = part.learned
+    else:
         raise TypeError(f"{type(classifier).__name__} keeps no means of its inputs: begin it with ZScores or WarmStart")
-    return np.array([part.means[name] for name in INPUT_NAMES])
+    return np.array([0.0 if 2 * part.zeros[name] > learned else part.means[name] for name in INPUT_NAMES])
 
 
 def _scaled(steps: list[Any], inputs: Matrix) -> Additive:
@@ -110,9 +117,10 @@ def _binned(steps: list[Any], inputs: Matrix) -> Additive:
     table = np.array([[weights.get(name, 0.0) for name in bins.values()] for bins in names])
     # Bins are numbered from the one that begins at the mean.
     middle = list(names[0]).index(0)
-    places = np.floor(np.clip(_z(scaler, inputs), -Z_MAX, Z_MAX) / cut.width).astype(np.intp) + middle
-    usual = table[:, middle]
-    return float(regression.intercept + usual.sum()), table[np.arange(len(names)), places] - usual
+    rows = np.vstack((usual(scaler), inputs))
+    places = np.floor(np.clip(_z(scaler, rows), -Z_MAX, Z_MAX) / cut.width).astype(np.intp) + middle
+    found = table[np.arange(len(names)), places]
+    return float(regression.intercept + found[0].sum()), found[1:] - found[0]
 
 
 def _z(scaler: ZScores, inputs: Matrix) -> Matrix:

@@ -10,7 +10,8 @@ from stream_app.core.zoo.inputs import INPUT_NAMES
 class ZScores(preprocessing.StandardScaler):
     """River's `StandardScaler` with a place for every input from the start.
 
-    River's own makes a place when it is first asked, so that predicting before the first example would change it.
+    River's own makes a place when it is first asked, so that predicting before the first example would change it. It
+    counts zeros besides: what is usual is asked for when a score is explained (`contributions.py`).
     """
 
     def __init__(self) -> None:
@@ -18,3 +19,16 @@ class ZScores(preprocessing.StandardScaler):
         self.counts.update(dict.fromkeys(INPUT_NAMES, 0))
         for moments in (self.means, self.vars):
             moments.update(dict.fromkeys(INPUT_NAMES, 0.0))
+        self.zeros = dict.fromkeys(INPUT_NAMES, 0)
+
+    def learn_one(self, x: dict[str, float]) -> None:
+        """Take one row into the moments."""
+        super().learn_one(x)
+        count_zeros(self.zeros, x)
+
+
+def count_zeros(zeros: dict[str, int], x: dict[str, float]) -> None:
+    """Count the inputs of a row that are 0."""
+    for name, value in x.items():
+        if not value:
+            zeros[name] += 1

@@ -7,6 +7,7 @@ from typing import Final
 from river import base
 
 from stream_app.core.zoo.inputs import INPUT_NAMES
+from stream_app.core.zoo.scaling import count_zeros
 
 #: Examples that the base rate counts for. A tree that has seen three examples says 0, 1 or nothing at all.
 PRIOR_EXAMPLES: Final = 100.0
@@ -16,7 +17,7 @@ class WarmStart(base.Classifier):
     """The base rate b until the classifier knows better: p' = (m b + n p) / (m + n) after n examples, m = 100.
 
     `weighted` says whether the classifier's `learn_one` takes sample weights; a weight then counts in n as well.
-    `means` are the inputs' over all examples: what is average is asked for when a score is explained.
+    `means` and `zeros` are the inputs' over all examples: what is usual is asked for when a score is explained.
     """
 
     def __init__(self, classifier: base.Classifier, base_rate: float, weighted: bool = False) -> None:
@@ -26,6 +27,7 @@ class WarmStart(base.Classifier):
         self.examples = 0.0
         self.learned = 0
         self.means = dict.fromkeys(INPUT_NAMES, 0.0)
+        self.zeros = dict.fromkeys(INPUT_NAMES, 0)
 
     def learn_one(self, x: dict[str, float], y: bool, w: float = 1.0) -> None:
         """Learn one example; `w` acts only if the classifier is `weighted`."""
@@ -39,6 +41,7 @@ class WarmStart(base.Classifier):
         share, means = 1.0 / self.learned, self.means
         for name, value in x.items():
             means[name] += (value - means[name]) * share
+        count_zeros(self.zeros, x)
 
     def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
         """Probabilities of False and True. A cold classifier is not asked: River's forests plant their trees then."""
