@@ -42,6 +42,11 @@ _EXAMPLES_PER_TURN: Final = 400
 #: A poll returns at the latest after this, so that snapshots are on time.
 _POLL_MS: Final = 100
 
+#: Waiting examples past which snapshots are published this rarely (s): a shop's first half hour, which serves the base
+#: rate anyway.
+_CROWD: Final = 500
+_CROWDED_S: Final = 5.0
+
 #: A trainer that has not come round for this long is stuck: readiness says so.
 STUCK_S: Final = 25.0
 
@@ -172,7 +177,7 @@ class Trainer:
                     for record in await tail.poll(timeout_ms=0):
                         self._heed(*record)
                 await election.touch()
-                due = time.monotonic() - self._published_at >= self._settings.snapshot_interval_ms / 1000
+                due = time.monotonic() - self._published_at >= self._interval()
                 if (due or stopping) and _marker(self.learner) != self._published:
                     await self._publish(writer)
                 self.progress = time.monotonic()
@@ -272,6 +277,11 @@ class Trainer:
         refused = learner.promote(command.model, reason=reason, command=command.id)
         if refused is not None:
             self._observer.command_refused(command.id, refused)
+
+    def _interval(self) -> float:
+        """Seconds between two snapshots; each carries the examples that wait, which may be megabytes."""
+        wanted = self._settings.snapshot_interval_ms / 1000
+        return max(wanted, _CROWDED_S) if len(self.learner.held) > _CROWD else wanted
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
