@@ -60,8 +60,9 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 " it from before a crash) or `rejected` (of type `unknown`)"),
             MetricSpec("intent_labels_total", "counter", ("outcome",), "labels",
                 "a checkout label came: `resolved` events at once, `matched` an open session (it is settled when that"
-                " ends), `early` (its events are yet to come), `duplicate`, `unmatched`, `refund`, `cancel`,"
-                " `taken_back` or `replayed`"),
+                " ends), `early` (its events are yet to come), `corrected` what had been learned, `duplicate`,"
+                " `unmatched` (nothing is remembered that it fits), `refund` or `cancel` of nothing that is known,"
+                " `taken_back` before it was learned, or `replayed`"),
             MetricSpec("intent_dead_letters_total", "counter", ("topic", "reason"), "records",
                 "a record was rejected; its bytes and the reason are on `dead.letters.v1`"),
             MetricSpec("intent_events_ahead_total", "counter", (), "events",

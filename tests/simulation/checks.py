@@ -117,7 +117,15 @@ class Checks:
                 continue
             reached[kind] = (place[0], place[1])
             found.append(masked)
-        learned = [example["event_id"] for example in found]
+        labels: dict[str, int] = {}
+        for example in found:
+            event, label, previous = example["event_id"], example["label"], example["previous"]
+            if previous >= 0 and (labels.get(event), 1 - label) != (previous, previous):
+                raise Violation(
+                    f"{told}: {event} is corrected from {previous} to {label}, told was {labels.get(event)}"
+                )
+            labels[event] = label
+        learned = [example["event_id"] for example in found if example["previous"] < 0]
         if len(set(learned)) != len(learned):
             twice = sorted({event for event in learned if learned.count(event) > 1})
             raise Violation(f"{told}: learned twice: {twice[:5]}")
@@ -281,8 +289,8 @@ def _same_list(told: str, found: list[Any], wanted: list[Any], identity: Callabl
 def _plain_state(blob: bytes) -> dict[str, Any]:
     visitor = state.decode(blob)
     visitor.last_score = None
-    for session in visitor.sessions:
-        for sample in session.samples:
+    for samples in (*(s.samples for s in visitor.sessions), *(taught.samples for taught in visitor.taught)):
+        for sample in samples:
             sample.score, sample.model_version, sample.cold = 0.0, 0, False
     return _fields(visitor)
 

@@ -23,7 +23,7 @@ from unittest import mock
 from aiokafka.structs import TopicPartition
 
 from stream_app import admin, partition, topics, worker
-from stream_app.core import learner, serving
+from stream_app.core import contender, serving
 from stream_app.settings import Settings
 from stream_app.trainer import Trainer
 from stream_app.worker import Worker, rules_of
@@ -186,7 +186,7 @@ class Run:
         late = {"now": lambda: time.time(), "monotonic": lambda: time.monotonic()}
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.loop.clocks())
-            for module in (learner, serving):
+            for module in (contender, serving):
                 for name, value in small.items():
                     stack.enter_context(mock.patch.object(module, name, value))
             defaults = partition.Partition.__init__.__kwdefaults__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.simulation.loop import EPOCH_S
 
@@ -17,6 +17,8 @@ LAST_EVENT_ID: Final = "last"
 _KINDS: Final = ("view_item",) * 6 + ("search", "add_to_cart", "add_to_cart", "purchase")
 #: Event time between two events, in ms: within a session, out of order, late, past a session's end.
 _STEPS_MS: Final = (0, 25, 100, 200, 400, 750, -150, -450, 1_500, 3_500)
+#: From the time of the newest event to a checkout that is told: early, at once, after its session's end.
+_TOLD_MS: Final = (500, 0, 0, -250, -1_000, -4_000, -8_000)
 
 
 class Arrival(NamedTuple):
@@ -53,6 +55,7 @@ def draw_input(chance: random.Random, *, partitions: int, events_topic: str, lab
         live = chance.random() < 0.4
         clock = int(EPOCH_S * 1000) - (0 if live else 100_000)
         orders = 0
+        known: list[tuple[str, str, int]] = []
         for number in range(max(6, total // partitions)):
             time += chance.choice((0.0, 0.0, 0.02, 0.1, 0.3))
             if chance.random() < 0.03:
@@ -75,18 +78,22 @@ def draw_input(chance: random.Random, *, partitions: int, events_topic: str, lab
                     continue
             visitor = chance.choice(visitors)
             if drawn < 0.16:
-                orders += 1
-                label = {
-                    "visitor_id": visitor,
-                    "order_id": f"o{partition}-{orders}",
-                    "checkout_time": clock + chance.choice((-1_000, -250, 0, 0, 500)),
-                }
+                label: dict[str, Any] = {"visitor_id": visitor, "checkout_time": clock + chance.choice(_TOLD_MS)}
+                if known and chance.random() < 0.3:
+                    # An order that was told or bought before: taken back, or told once more.
+                    label["visitor_id"], label["order_id"], label["checkout_time"] = chance.choice(known)
+                    label["kind"] = chance.choice(("refund", "refund", "cancel", "checkout"))
+                else:
+                    orders += 1
+                    label["order_id"] = f"o{partition}-{orders}"
+                    known.append((visitor, label["order_id"], label["checkout_time"]))
+                visitor = label["visitor_id"]
                 value = json.dumps(label).encode()
                 if chance.random() < 0.1:
                     value = b"{"
                 found.append(Arrival(time, labels_topic, partition, stamp, visitor.encode(), value))
                 continue
-            event = {
+            event: dict[str, Any] = {
                 "event_id": f"e{partition}-{number}",
                 "event_type": chance.choice(_KINDS),
                 "event_time": clock - (chance.choice((500, 4_000)) if chance.random() < 0.05 else 0),
@@ -97,6 +104,10 @@ def draw_input(chance: random.Random, *, partitions: int, events_topic: str, lab
             }
             if chance.random() < 0.1:
                 event["session_id"] = f"{visitor}-s{chance.randrange(2)}"
+            if event["event_type"] == "purchase" and chance.random() < 0.6:
+                orders += 1
+                event["order_id"] = f"o{partition}-{orders}"
+                known.append((visitor, event["order_id"], event["event_time"]))
             ids[partition].add(str(event["event_id"]))
             found.append(Arrival(time, events_topic, partition, stamp, visitor.encode(), json.dumps(event).encode()))
         arrivals += found
