@@ -385,7 +385,6 @@ class Learner:
             self.positives += example.label
             self.negatives += 1 - example.label
 
-
     def _correct(self, examples: list[Example]) -> None:
         """Put right an outcome that was learned with the other label.
 

@@ -12,7 +12,7 @@ from tests.core.streams import DAY, Record, crowd, event, label
 
 
 def late_run() -> Run:
-    """A session that is over, told late in part, then taken back; and a purchase, taken back while its session is open."""
+    """A session that is over, told late in part, then taken back; a purchase taken back while its session is open."""
     run = Run()
     run.step([event(n, "a", "view_item", n, item_id=f"i{n}") for n in range(3)])
     run.step([event(3, "b", "view_item", 80, item_id="i1"), event(4, "b", "purchase", 81, order_id="o2")])
