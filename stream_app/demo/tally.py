@@ -43,6 +43,7 @@ class _Feature(msgspec.Struct):
 
 class _Example(msgspec.Struct):
     label_source: str
+    previous: int = -1
 
 
 _SCORE: Final = msgspec.json.Decoder(_Score)
@@ -74,7 +75,8 @@ class Tally:
                 self.events[outcome] += count
         self.labels.update(effects.labels)
         self.bands.update(effects.bands)
-        self.examples.update(_EXAMPLE.decode(value).label_source for _, value in effects.examples)
+        told = (_EXAMPLE.decode(value) for _, value in effects.examples)
+        self.examples.update(example.label_source for example in told if example.previous < 0)
         self.scored += len(effects.scores)
         self.sessions_opened += effects.sessions_opened
         self.sessions_closed += effects.sessions_closed

@@ -38,8 +38,13 @@ async def test_every_event_is_scored_in_order_every_label_is_used_and_every_sess
     sources = {example["label_source"] for example in results.examples.values()}
     assert sources == {"purchase", "label", "session_end"}
     assert all(not state.decode(blob).sessions for blob in results.states.values())
-    ids = {example["event_id"] for example in results.examples.values()}
-    assert len(ids) == len(results.examples)
+    # One example for each event that was sampled, and a correction for some of those.
+    first = [example for example in results.examples.values() if example["previous"] < 0]
+    ids = {example["event_id"] for example in first}
+    assert len(ids) == len(first)
+    corrected = [example for example in results.examples.values() if example["previous"] >= 0]
+    assert corrected
+    assert ids.issuperset(example["event_id"] for example in corrected)
     assert len(shop.broker.outputs["scores"]) == len(results.scores)
     assert (shop.partition.state, shop.partition.problem) == ("stopped", "given back")
 
