@@ -29,6 +29,10 @@ from stream_app.observe import Observer
 
 _BEHIND: Final = "the committed offsets are older than the states: the coordinator is not ready"
 
+#: An owner's first seq lies up to so far above the last known one. JSON and Lua count exactly up to 2^53: eight billion
+#: take-overs.
+SEQ_JUMP: Final = 2**20
+
 #: States per call when the view is rebuilt.
 _REBUILD_STATES: Final = 1_000
 
@@ -98,7 +102,10 @@ class TakingOver:
         base = committed.position or Position(
             events_offset=committed.events_offset, labels_offset=committed.labels_offset
         )
-        seq = max(base.seq, stored.seq if stored else 0, seq_min) + 1
+        # Far from where anybody else begins: two that take over at once, one of them without right, would go on from
+        # the same number, and each would take the other's view for its own.
+        jump = 1 + int(self._now() * 1e6) % SEQ_JUMP
+        seq = max(base.seq, stored.seq if stored else 0, seq_min) + jump
         deadlines: dict[str, int] = {}
         if stored is not None and not rebuild:
             deadlines = await self._view.open_visitors(self._partition)
