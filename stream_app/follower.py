@@ -54,17 +54,18 @@ class ModelFollower:
         try:
             found = reader.read(key, value, signature)
             if found is not None:
-                self._take(found, size=len(value or b""))
+                self._take(reader, found, size=len(value or b""))
         except RefusedError as error:
             self._observer.snapshot_refused(error.reason, str(error))
 
-    def _take(self, found: Snapshot, *, size: int) -> None:
+    def _take(self, reader: SnapshotReader, found: Snapshot, *, size: int) -> None:
         head = found.head
-        if head.version <= self.model.version:
+        if (head.state.get("lineage", 0), head.version) <= (self.model.lineage, self.model.version):
             return
         try:
             self.model.take(head, found.entries)
         except (ValueError, KeyError, TypeError) as error:
+            reader.put_back(found)
             raise RefusedError("unusable", f"version {head.version}: {error!r}") from None
         self._observer.snapshot_followed(
             head.version,

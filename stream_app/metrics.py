@@ -228,7 +228,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_model_log_loss_difference", "gauge", ("model",), "nats",
                 "as above: a challenger's less the champion's on the same examples; below 0 it is the better one"),
             MetricSpec("intent_model_log_loss_difference_z", "gauge", ("model",), "standard errors",
-                "as above: the same difference; below −3 it may take over"),
+                "as above: the same difference; below −4 it may take over"),
             MetricSpec("intent_calibrator_serving", "gauge", ("model",), "0 or 1",
                 "a model's online calibrator began to pay, or stopped to"),
             MetricSpec("intent_band_min", "gauge", ("band",), "probability",

@@ -309,7 +309,8 @@ class Observer:
     def examples(self, learned: int, positives: int, repeated: int, held: int, cold: bool) -> None:
         """So many examples were learned, ending so many bought episodes, and `repeated` passed over; `held` wait."""
         self._learned.inc(learned)
-        self._checkouts.inc(positives)
+        # A correction takes a checkout back; a counter only counts.
+        self._checkouts.inc(max(0, positives))
         self._repeated.inc(repeated)
         self._held.set(held)
         self._trainer_cold.set(cold)

@@ -321,6 +321,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _bands_in_order(self) -> Settings:
+        if self.band_rule == "profit" and self.offer_discount >= self.offer_margin:
+            raise ValueError(
+                f"got offer_discount {self.offer_discount} and offer_margin {self.offer_margin}, expected the first "
+                "below the second: no offer could pay"
+            )
         if self.band_fence_min >= self.band_likely_min:
             raise ValueError(
                 f"got band_fence_min {self.band_fence_min} and band_likely_min {self.band_likely_min}, "

@@ -246,16 +246,22 @@ class Trainer:
                 try:
                     command = read_command(key, value, signature, secret=self._secret) or command
                     found = reader.read(key, value, signature)
-                    if found is None:
-                        continue
+                except RefusedError as error:
+                    self._observer.snapshot_refused(error.reason, str(error))
+                    continue
+                if found is None:
+                    continue
+                try:
                     learner.restore(found.head.state, found.challengers)
                     learner.priors.table.put_changes(found.entries)
                     self._published = _marker(learner)
-                except RefusedError as error:
-                    self._observer.snapshot_refused(error.reason, str(error))
                 except (ValueError, KeyError, TypeError) as error:
+                    reader.put_back(found)
                     self._observer.snapshot_refused("unusable", repr(error))
             self.progress = time.monotonic()
+        if not learner.lineage:
+            # Nothing to go on from: what an earlier learner has left on the topic is not this one's.
+            learner.lineage = int(time.time() * 1000)
         if command is not None:
             self._obey(learner, command)
         return learner
@@ -281,7 +287,8 @@ class Trainer:
     def _interval(self) -> float:
         """Seconds between two snapshots; each carries the examples that wait, which may be megabytes."""
         wanted = self._settings.snapshot_interval_ms / 1000
-        return max(wanted, _CROWDED_S) if len(self.learner.held) > _CROWD else wanted
+        crowded = self.learner.cold and len(self.learner.held) > _CROWD
+        return max(wanted, _CROWDED_S) if crowded else wanted
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

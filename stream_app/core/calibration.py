@@ -37,7 +37,7 @@ _DRIFT: Final = 1e-8
 _WINDOW: Final = 20_000
 
 #: Standard errors by which it must be better to begin to serve.
-_BETTER_Z: Final = 2.0
+_BETTER_Z: Final = 3.0
 
 #: Episodes that must have been compared before that says anything.
 _EPISODES_MIN: Final = 300.0

@@ -19,8 +19,9 @@ from stream_app.core.paired import Paired
 WARM_POSITIVES_MIN: Final = 20
 WARM_NEGATIVES_MIN: Final = 200
 
-#: A challenger takes over when its log-loss is lower by this many standard errors ...
-BETTER_Z: Final = 3.0
+#: A challenger takes over when its log-loss is lower by this many standard errors (it is asked after every episode, and
+#: three come about by chance now and then) ...
+BETTER_Z: Final = 4.0
 #: ... and by this share of the champion's: a gain too small to matter is not worth a change of every score ...
 BETTER_SHARE: Final = 0.005
 #: ... over at least this share of the window, since it or the champion began to be compared.
@@ -46,12 +47,14 @@ def moved(label: int, *, parted: bool) -> tuple[int, int]:
 class Contender:
     """A model and its record. `window` is in examples."""
 
-    def __init__(self, model: IntentModel, *, window: int, calibrate: bool = True) -> None:
+    def __init__(self, model: IntentModel, *, window: int, calibrate: bool = True, joined: int = -1) -> None:
         self.model = model
         self.window = window
         self._calibrate = calibrate
         #: examples and episodes learned since it joined
         self.updates = self.positives = self.negatives = 0
+        #: newest label time (ms) of the examples that it has not learned, as it joined after them; −1 without any
+        self.joined = joined
         #: why it learns no more; empty while it does
         self.frozen = ""
         #: of the rows at hand: the classifier's own probabilities, and the calibrated ones
@@ -99,17 +102,19 @@ class Contender:
             self.positives += label
             self.negatives += 1 - label
 
-    def correct(self, rows: Rows, n: int, label: int, *, closes: bool, parted: bool, event_id: str) -> None:
-        """Put right one of the rows, which was learned with the other label; see `records.Touched` for `parted`."""
-        if self.frozen:
+    def correct(self, rows: Rows, n: int, label: int, *, told: int, closes: bool, parted: bool, event_id: str) -> None:
+        """Put right one of the rows, which was told with the other label at `told`; see `records.Touched` for `parted`.
+
+        What it never learned it need not unlearn.
+        """
+        if self.frozen or told <= self.joined or not (self.negatives if label else self.positives):
             return
         self.model.correct_row(rows, n, label, event_id=event_id)
         self.updates += 1
         if closes:
             positives, negatives = moved(label, parted=parted)
-            # It may have joined after what is corrected.
-            self.positives = max(0, self.positives + positives)
-            self.negatives = max(0, self.negatives + negatives)
+            self.positives += positives
+            self.negatives += negatives
 
     def compare_anew(self) -> None:
         """Another champion: what was measured against the former one says nothing."""
@@ -135,6 +140,7 @@ class Contender:
         return {
             "classifier": self.model.export(),
             "learned": [self.updates, self.positives, self.negatives],
+            "joined": self.joined,
             "frozen": self.frozen,
             "own": self._own.export(),
             "against": self._against.export(),
@@ -150,9 +156,10 @@ class Contender:
         """
         updates, positives, negatives = (int(count) for count in values["learned"])
         own, against = Paired(self.window), Paired(self.window)
-        frozen = str(values["frozen"])
+        frozen, joined = str(values["frozen"]), int(values["joined"])
         own.restore([float(value) for value in values["own"]])
         against.restore([float(value) for value in values["against"]])
         self.model.restore(values["classifier"])
-        self.updates, self.positives, self.negatives, self.frozen = updates, positives, negatives, frozen
+        self.updates, self.positives, self.negatives = updates, positives, negatives
+        self.frozen, self.joined = frozen, joined
         self._own, self._against = own, against

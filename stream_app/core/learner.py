@@ -30,10 +30,20 @@ from stream_app.core.contender import Contender, moved
 from stream_app.core.drift import Drift
 from stream_app.core.events import EVENT_TIME_MS_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.model import IntentModel, NonFiniteError, PurchasePriors, Rows, input_row, learn_touched
+from stream_app.core.model import (
+    SCORE_MIN,
+    IntentModel,
+    NonFiniteError,
+    PurchasePriors,
+    Rows,
+    input_row,
+    learn_touched,
+)
+from stream_app.core.pages import TRANSITION_CODES
 from stream_app.core.prequential import Prequential
 from stream_app.core.priors import HALF_LIFE_MS
 from stream_app.core.records import Example
+from stream_app.core.state import TRANSITION_TIMES_MAX
 
 #: Positives that may wait at once: an hour of a large shop's cold start. The oldest is learned when one more comes.
 HELD_MAX: Final = 5_000
@@ -44,6 +54,20 @@ _EPISODE_EXAMPLES_MAX: Final = 24
 #: From the first outcome to the last: 2^(span / half-life) of the priors' forward decay must stay a finite number, also
 #: when millions of them are added up. 38 years; 39 would be too long.
 LEARNING_SPAN_MS_MAX: Final = 980 * HALF_LIFE_MS
+
+#: 2200-01-01. No outcome is of a later time, and an absurd first one would be the priors' landmark for good.
+_TIME_MS_MAX: Final = 7_258_118_400_000
+
+#: Scored events that an example may stand for: sums and squares of any number of such weights stay finite.
+_WEIGHT_MAX: Final = 1e9
+#: A weight is 1 or more; below this the quotients of its squares are nothing.
+_WEIGHT_MIN: Final = 1e-9
+
+#: What arrays and snapshots can hold.
+_INT_MAX: Final = 2**63 - 1
+#: Sets are asked in a third of the time of `min` and `max`, and this is asked of every example.
+_TIMES: Final = frozenset(range(1, TRANSITION_TIMES_MAX + 1))
+_CODES: Final = frozenset(range(-1, TRANSITION_CODES))
 
 
 class TypedExample(Example, gc=False):
@@ -85,11 +109,14 @@ class Learner:
         bands: BandThresholds | None = None,
         calibrate: bool = True,
     ) -> None:
+        #: which learner this is: when it began to learn (ms) where others left traces, 0 otherwise
+        self.lineage = 0
         self.hold_ms = hold_ms
         self._base_rate, self._window, self._calibrate = base_rate, window, calibrate
         self.priors = PurchasePriors(base_rate)
+        self._names = tuple(dict.fromkeys(models))
         #: by name; all share the priors
-        self.contenders: dict[str, Contender] = {name: self._join(name) for name in models}
+        self.contenders: dict[str, Contender] = {name: self._join(name) for name in self._names}
         self.champion = Champion(next(iter(self.contenders)))
         self.bands = bands or BandThresholds("fixed", Bands(0.08, 0.4), Offer(0.3, 0.1, 2.0, 0.0))
         self.prequential = Prequential()
@@ -176,11 +203,17 @@ class Learner:
             "serving": self.serving.export(),
             "standings": [list(contender.standing()) for contender in self.contenders.values()],
             "bands": self.bands.export(),
-            "priors": {"landmark": table.landmark, "newest": table.newest, "base": list(table.base)},
+            "priors": {
+                "landmark": table.landmark,
+                "newest": table.newest,
+                "base": list(table.base),
+                "base_rate": table.initial_base_rate,
+            },
             "prequential": self.prequential.export(),
             "drift": self.drift.export(),
             "updates": self.updates,
             "version": self.version,
+            "lineage": self.lineage,
             "episodes": [self.positives, self.negatives, self.repeated],
             "clock": [self.frontier, self.clock],
             "held": [msgspec.to_builtins(example) for example in self.held],
@@ -202,7 +235,7 @@ class Learner:
                 found[name] = contender.export()
             except NonFiniteError as error:
                 self.champion.note(name, str(error), time=self.clock, updates=self.updates)
-                self.contenders[name] = self._join(name)
+                self.contenders[name] = self._join(name, joined=self.clock)
                 found[name] = self.contenders[name].export()
         return found
 
@@ -222,20 +255,23 @@ class Learner:
             name = str(values["model"])
             champion = Champion(name)
             champion.restore(values["champion"])
-            contenders = {model: self._join(model) for model in dict.fromkeys((*self.contenders, name))}
-            for model, contender in contenders.items():
-                if model == name:
-                    contender.restore(values["serving"])
-                elif model in challengers:
-                    contender.restore(challengers[model])
+            lineage = int(values["lineage"])
+            frontier, clock = (int(time) for time in values["clock"])
+            # Another learner's counts are not this one's.
+            ours = self.priors if lineage == self.lineage else PurchasePriors(self._base_rate)
+            contenders = {
+                model: self._join(model, priors=ours, joined=clock) for model in dict.fromkeys((*self._names, name))
+            }
+            contenders[name].restore(values["serving"])
+            notes = _restore_challengers(contenders, challengers, champion=name)
             priors = values["priors"]
             landmark, newest, base = int(priors["landmark"]), int(priors["newest"]), [float(n) for n in priors["base"]]
+            initial = float(priors["base_rate"])
             bands.restore(values["bands"])
             prequential.restore(values["prequential"])
             drift.restore(values["drift"])
             updates, version = int(values["updates"]), int(values["version"])
             positives, negatives, repeated = (int(count) for count in values["episodes"])
-            frontier, clock = (int(time) for time in values["clock"])
             held: deque[Example] = deque(msgspec.convert(example, TypedExample) for example in values["held"])
             pending: dict[int, list[Example]] = {
                 int(partition): [msgspec.convert(example, TypedExample) for example in waiting]
@@ -248,7 +284,8 @@ class Learner:
         except (ValueError, KeyError, TypeError, NonFiniteError, msgspec.ValidationError) as error:
             raise ValueError(f"got a damaged snapshot of model {values.get('model')!r} ({error!r})") from None
         self.contenders, self.champion, self.bands = contenders, champion, bands
-        self.priors.table.set_clock(landmark=landmark, newest=newest, base=base)
+        self.priors, self.lineage = ours, lineage
+        ours.table.set_clock(landmark=landmark, newest=newest, base=base, initial_base_rate=initial)
         self.prequential, self.drift = prequential, drift
         self.updates, self.version = updates, version
         self.positives, self.negatives, self.repeated = positives, negatives, repeated
@@ -257,6 +294,8 @@ class Learner:
         known = {name, *challengers}
         for model in sorted(known ^ contenders.keys()):
             text = "learns no more: not among the settings' models" if model in known else "begins to learn"
+            champion.note(model, text, time=clock, updates=updates)
+        for model, text in notes.items():
             champion.note(model, text, time=clock, updates=updates)
 
     def promote(self, name: str | None, *, reason: str, command: str = "") -> str | None:
@@ -287,9 +326,9 @@ class Learner:
             contender.frozen = reason
             self.champion.note(name, reason, time=self.clock, updates=self.updates)
 
-    def _join(self, name: str) -> Contender:
-        model = IntentModel(name, base_rate=self._base_rate, priors=self.priors)
-        return Contender(model, window=self._window, calibrate=self._calibrate)
+    def _join(self, name: str, *, priors: PurchasePriors | None = None, joined: int = -1) -> Contender:
+        model = IntentModel(name, base_rate=self._base_rate, priors=priors or self.priors)
+        return Contender(model, window=self._window, calibrate=self._calibrate, joined=joined)
 
     def _check_time(self, example: Example) -> None:
         """Refuse a time that the priors cannot count in: one such example would end all learning, or all that is known.
@@ -300,12 +339,12 @@ class Learner:
             Naming the time.
         """
         landmark = self.priors.table.landmark
-        for time in (example.label_time,) if example.previous < 0 else (example.label_time, example.previous_time):
-            if time < EVENT_TIME_MS_MIN or (landmark >= 0 and time - landmark > LEARNING_SPAN_MS_MAX):
-                raise NonFiniteError(
-                    f"example {example.event_id}: got label_time {time}, expected at least {EVENT_TIME_MS_MIN} and at "
-                    f"most {LEARNING_SPAN_MS_MAX} after the first ({landmark})"
-                )
+        newest = max(example.label_time, example.previous_time)
+        if landmark >= 0 and newest - landmark > LEARNING_SPAN_MS_MAX:
+            raise NonFiniteError(
+                f"example {example.event_id}: got label_time {newest}, expected at most {LEARNING_SPAN_MS_MAX} after "
+                f"the first ({landmark})"
+            )
 
     # ---- an episode's examples --------------------------------------------------------------------------------------
 
@@ -393,6 +432,9 @@ class Learner:
         scores calibrated, stays: it fades.
         """
         label, last = examples[0].label, examples[-1]
+        if not (self.negatives if label else self.positives) and not self.held:
+            # It was told to a learner before this one.
+            return
         dropped = self._drop_held(examples)
         if last.touched is not None and last.event_id not in dropped:
             self.priors.table.unlearn(last.touched, last.previous, last.previous_time)
@@ -404,7 +446,15 @@ class Learner:
                     contender.learn(rows, n, label, closes=touched is not None, event_id=event_id)
                 else:
                     parted = touched is not None and touched.parted
-                    contender.correct(rows, n, label, closes=touched is not None, parted=parted, event_id=event_id)
+                    contender.correct(
+                        rows,
+                        n,
+                        label,
+                        told=example.previous_time,
+                        closes=touched is not None,
+                        parted=parted,
+                        event_id=event_id,
+                    )
             # One that waited has then been taken as well.
             self.updates += 2 if event_id in dropped else 1
             if event_id in dropped:
@@ -435,6 +485,21 @@ class Learner:
         return dropped
 
 
+def _restore_challengers(
+    contenders: dict[str, Contender], states: dict[str, dict[str, Any]], *, champion: str
+) -> dict[str, str]:
+    """Let challengers go on from their states; what is to be said of those that cannot, and begin anew."""
+    notes = {}
+    for name, contender in contenders.items():
+        if name == champion or name not in states:
+            continue
+        try:
+            contender.restore(states[name])
+        except (ValueError, KeyError, TypeError) as error:
+            notes[name] = f"begins anew: {error}"
+    return notes
+
+
 def _same_episode(one: Example, other: Example) -> bool:
     return (one.position[:2], one.visitor_id, one.session_id, one.label) == (
         other.position[:2],
@@ -457,15 +522,78 @@ def check_finite(example: Example) -> None:
     if not math.isfinite(sum(values)):
         name = next((n for n, value in zip(FEATURE_NAMES, values, strict=True) if not math.isfinite(value)), "?")
         raise NonFiniteError(f"example {example.event_id}: feature {name} is not finite")
-    if not 0.0 < example.score < 1.0:
-        raise NonFiniteError(f"example {example.event_id}: got score {example.score}, expected 0 < score < 1")
-    if example.label not in (0, 1) or not 0.0 < example.weight < math.inf:
+    if not SCORE_MIN <= example.score <= 1.0 - SCORE_MIN:
+        raise NonFiniteError(
+            f"example {example.event_id}: got score {example.score}, expected {SCORE_MIN} to {1.0 - SCORE_MIN}"
+        )
+    if example.label not in (0, 1) or not _WEIGHT_MIN <= example.weight <= _WEIGHT_MAX:
         raise NonFiniteError(
             f"example {example.event_id}: got label {example.label} and weight {example.weight}, "
-            "expected 0 or 1 and a positive number"
+            f"expected 0 or 1 and {_WEIGHT_MIN} to {_WEIGHT_MAX}"
         )
     if example.previous not in (-1, 1 - example.label):
         raise NonFiniteError(
             f"example {example.event_id}: got label {example.label} and previous label {example.previous}, "
             "expected the other one, or -1"
         )
+    _check_integers(example)
+    _check_names(example)
+
+
+def _check_integers(example: Example) -> None:
+    """JSON's integers have no end, but those of arrays and snapshots do."""
+    label_time, previous_time = example.label_time, example.previous_time
+    previous_min = EVENT_TIME_MS_MIN if example.previous >= 0 else -1
+    if not (EVENT_TIME_MS_MIN <= label_time <= _TIME_MS_MAX and previous_min <= previous_time <= _TIME_MS_MAX):
+        raise NonFiniteError(
+            f"example {example.event_id}: got label_time {label_time} and previous_time {previous_time}, "
+            f"expected {EVENT_TIME_MS_MIN} to {_TIME_MS_MAX}"
+        )
+    kind, trigger, n = example.position
+    if not (
+        0 <= kind <= 2
+        and 0 <= trigger <= _INT_MAX
+        and 0 <= n <= _INT_MAX
+        and EVENT_TIME_MS_MIN <= example.event_time <= _TIME_MS_MAX
+        and 0 <= example.events <= _INT_MAX
+        and -1 <= example.model_version <= _INT_MAX
+        and -1 <= example.events_offset <= _INT_MAX
+        and 0 <= example.left <= _INT_MAX
+        and 0 <= example.schema <= _INT_MAX
+    ):
+        raise NonFiniteError(
+            f"example {example.event_id}: got position {example.position}, event_time {example.event_time}, "
+            f"events {example.events}, model_version {example.model_version}, events_offset {example.events_offset}, "
+            f"left {example.left}, schema {example.schema}: one is out of its range"
+        )
+
+
+def _check_names(example: Example) -> None:
+    """What the priors read: they divide by times, and write codes as text."""
+    keys, touched = example.keys, example.touched
+    if not (
+        -1 <= keys.step <= _INT_MAX
+        and -1 <= keys.transition <= _INT_MAX
+        and (not keys.transitions or _are_counted(keys.transitions))
+    ):
+        raise NonFiniteError(
+            f"example {example.event_id}: got keys with step {keys.step}, transition {keys.transition} and transitions "
+            f"{keys.transitions}, expected codes, and transitions with 1 to {TRANSITION_TIMES_MAX} times each"
+        )
+    if touched is None:
+        return
+    if not (_are_codes(touched.steps) and (not touched.transitions or _are_counted(touched.transitions))):
+        raise NonFiniteError(
+            f"example {example.event_id}: got touched with steps {touched.steps} and transitions "
+            f"{touched.transitions}, expected codes, and transitions with 1 to {TRANSITION_TIMES_MAX} times each"
+        )
+
+
+def _are_counted(transitions: list[int]) -> bool:
+    codes, times = transitions[::2], transitions[1::2]
+    return len(codes) == len(times) and _TIMES.issuperset(times) and _are_codes(codes)
+
+
+def _are_codes(codes: list[int]) -> bool:
+    # One that this version does not know is passed over by the priors. They are rare, and so may take longer.
+    return _CODES.issuperset(codes) or (min(codes) >= -1 and max(codes) <= _INT_MAX)

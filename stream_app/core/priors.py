@@ -242,9 +242,10 @@ class PriorTable:
                 self._entries[kind][key] = entry
         self._forget()
 
-    def set_clock(self, *, landmark: int, newest: int, base: list[float]) -> None:
-        """Take over another table's clock and base counts."""
+    def set_clock(self, *, landmark: int, newest: int, base: list[float], initial_base_rate: float) -> None:
+        """Take over another table's clock, base counts and assumed base rate."""
         self.landmark, self.newest, self.base = landmark, newest, list(base)
+        self.initial_base_rate = initial_base_rate
         self._forget()
 
     def _as_of_now(self) -> _Now:

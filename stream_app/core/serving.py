@@ -21,7 +21,8 @@ class ServingModel:
 
     def __init__(self, name: str, *, base_rate: float) -> None:
         self.name = name
-        self.version = 0
+        #: of the snapshot that serves: which learner's, and its number
+        self.lineage = self.version = 0
         self.updates = 0
         self.cold = True
         #: None until a snapshot has them, or while they are fixed
@@ -47,23 +48,28 @@ class ServingModel:
         name, serving = str(state["model"]), state["serving"]
         priors, updates = state["priors"], int(state["updates"])
         landmark, newest = int(priors["landmark"]), int(priors["newest"])
+        lineage, initial = int(state["lineage"]), float(priors["base_rate"])
         bands = check_bands(state["bands"]["bands"]) if state["bands"]["rule"] != "fixed" else None
         _, positives, negatives = serving["learned"]
         cold = positives < WARM_POSITIVES_MIN or negatives < WARM_NEGATIVES_MIN
         base = [float(count) for count in priors["base"]]
         numbers = [count for _, counts in entries if counts is not None for count in counts]
-        if not all(map(math.isfinite, (*numbers, *base))):
-            raise ValueError("got a non-finite number among the priors")
+        if not all(map(math.isfinite, (*numbers, *base, initial))) or not 0.0 < initial < 1.0:
+            raise ValueError("got a non-finite number among the priors, or a base rate that is none")
         # Everything was looked at; the classifier looks at its own before it changes anything.
-        model = self._model
-        if name != self.name:
-            model = IntentModel(name, base_rate=self._base_rate, priors=self._priors)
+        model, others = self._model, self._priors
+        if lineage != self.lineage:
+            # Another learner, which began anew: what the former one counted is not its.
+            others = PurchasePriors(self._base_rate)
+        if name != self.name or others is not self._priors:
+            model = IntentModel(name, base_rate=self._base_rate, priors=others)
         model.restore(serving["classifier"])
-        self._model, self.name, self.bands = model, name, bands
-        table = self._priors.table
+        self._model, self._priors, self.name, self.bands = model, others, name, bands
+        table = others.table
         table.put_changes(entries)
-        table.set_clock(landmark=landmark, newest=newest, base=base)
-        self.version, self.updates, self.cold = head.version, updates, cold
+        table.set_clock(landmark=landmark, newest=newest, base=base, initial_base_rate=initial)
+        self.lineage, self.version = lineage, head.version
+        self.updates, self.cold = updates, cold
 
     def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
         """Probabilities, shape (N,); the base rate for each while cold."""

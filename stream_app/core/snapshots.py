@@ -88,10 +88,14 @@ class Head(msgspec.Struct):
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
-    """One prior entry: [buying sessions, sessions, carted ones] in forward-decayed form, None when dropped."""
+    """One prior entry: [buying sessions, sessions, carted ones] in forward-decayed form, None when dropped.
+
+    `lineage` is that of the learner (`Learner.lineage`): counts of another decay from another time.
+    """
 
     version: int
     counts: list[float] | None
+    lineage: int = 0
 
 
 def sign(key: bytes, value: bytes, secret: bytes) -> bytes:
@@ -145,8 +149,9 @@ def encode_snapshot(
     TooLargeError
         If one is larger than Kafka takes, naming it.
     """
+    lineage = state.get("lineage", 0)
     records = [
-        (_PRIOR + f"{kind}/{name}".encode(), _ENCODER.encode(Entry(version, counts)))
+        (_PRIOR + f"{kind}/{name}".encode(), _ENCODER.encode(Entry(version, counts, lineage)))
         for (kind, name), counts in changes.items()
     ]
     records += [
@@ -240,16 +245,34 @@ class SnapshotReader:
         return self._complete(head)
 
     def _complete(self, head: Head) -> Snapshot:
-        ready = [(entry, staged.counts) for entry, staged in self._staged.items() if staged.version <= head.version]
-        self._staged = {entry: staged for entry, staged in self._staged.items() if staged.version > head.version}
+        lineage = head.state.get("lineage", 0)
+        here = {
+            entry: staged
+            for entry, staged in self._staged.items()
+            if staged.lineage == lineage and staged.version <= head.version
+        }
+        ready = [(entry, staged.counts) for entry, staged in here.items()]
         # One that learns no more keeps its last record: it is of an older version.
         challengers = {name: found.state for name, found in self._challengers.items() if found.version == head.version}
-        if not _is_finite(head.state) or not _is_finite([counts for _, counts in ready]) or not _is_finite(challengers):
+        broken = [entry for entry, counts in ready if not _is_finite(counts)]
+        for entry in broken:
+            del self._staged[entry]
+        if broken or not _is_finite(head.state) or not _is_finite(challengers):
             raise RefusedError("non_finite", f"version {head.version} has a number that is not finite")
+        # Those of an older lineage are nobody's any more; those of a head to come wait for it.
+        self._staged = {
+            entry: staged for entry, staged in self._staged.items() if entry not in here and staged.lineage >= lineage
+        }
         if self._learning and head.waiting:
             # They are many; whoever learns them looks at each.
             head.state |= self._waiting_of(head)
         return Snapshot(head, ready, challengers)
+
+    def put_back(self, found: Snapshot) -> None:
+        """A snapshot could not be used: its entries are those of the next one as well."""
+        head = found.head
+        for entry, counts in found.entries:
+            self._staged.setdefault(entry, Entry(head.version, counts, head.state.get("lineage", 0)))
 
     def _waiting_of(self, head: Head) -> dict[str, Any]:
         pieces = [self._waiting.get(b"%d" % n) for n in range(head.waiting)]

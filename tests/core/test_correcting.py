@@ -327,3 +327,30 @@ def test_a_model_that_was_corrected_is_audited_with_its_corrections_and_one_that
     head.state["offsets"] = [[partition, end] for partition, end in enumerate(ends)]
     check, _ = judge(log, head, entries, alone=partitions == 1, hold_ms=hold_ms)
     assert "examples learned or waiting" in said(check)
+
+
+# ---- models that never learned what is corrected --------------------------------------------------------------------
+
+
+def test_a_model_that_joined_later_does_not_unlearn_what_it_never_learned() -> None:
+    log = examples(300)
+    one, topic = learner("newton"), SnapshotTopic("newton")
+    fold(one, *log)
+    topic.publish(one)
+    again = topic.restored("newton", "blend")
+    newcomer, champion = again.contenders["blend"], again.contenders["newton"]
+    before = newcomer.export()["classifier"]
+    updates = champion.updates
+    for n, sold in enumerate([told for told in log if not told.label][:20]):
+        again.fold(0, again.offsets[0], corrected(sold, n))
+    assert champion.updates > updates
+    assert newcomer.updates == 0
+    assert repr(newcomer.export()["classifier"]) == repr(before)
+
+
+def test_corrections_of_what_nobody_here_has_learned_are_left_alone() -> None:
+    one = learner()
+    for n, told in enumerate(examples(40)):
+        fold(one, corrected(told, n))
+    assert (one.positives, one.negatives) == (0, 0)
+    assert np.abs(one.model.classifier.core.weights[:-1]).max() == 0.0

@@ -13,7 +13,8 @@ from stream_app.core import learner as module
 from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
 from stream_app.core.learner import LEARNING_SPAN_MS_MAX, Learner, TypedExample
-from stream_app.core.model import NonFiniteError
+from stream_app.core.model import SCORE_MIN, NonFiniteError
+from stream_app.core.records import Keys, Touched
 from tests.core.examples import SnapshotTopic, as_json, everything, example, examples, learner
 from tests.core.streams import MINUTE, T0
 from tests.zoo.material import to_the_bit
@@ -224,6 +225,8 @@ def with_feature(value: float, place: int = 4) -> Any:
     return FeatureValues(*values)
 
 
+WRONG_TRANSITIONS = ([3], [3, 0], [3, -1], [3, 9], [3, 10**400], [-2, 1], [10**25, 1], [3, 1, 5])
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"features": with_feature(math.nan)}, f"feature {FEATURE_NAMES[4]} is not finite"),
     ({"features": with_feature(math.inf, 0)}, f"feature {FEATURE_NAMES[0]} is not finite"),
@@ -239,12 +242,31 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"weight": math.inf}, "weight inf"),
     ({"weight": math.nan}, "weight nan"),
     ({"label_time": -1}, "got label_time -1"),
-    ({"label_time": T0 + LEARNING_SPAN_MS_MAX + 10**9}, "got label_time"),
     ({"label_time": 10**17}, f"got label_time {10**17}"),
+    ({"score": 0.9999999}, "got score 0.9999999"),
+    ({"score": 1e-9}, "got score 1e-09"),
+    ({"weight": 1.7e308}, "weight 1.7e"),
+    ({"weight": 1e-300}, "weight 1e-300"),
+    ({"position": (1, 10**25, 0)}, "got position"),
+    ({"position": (1, 5, 10**25)}, "got position"),
+    ({"position": (3, 5, 0)}, "got position"),
+    ({"position": (1, -5, 0)}, "got position"),
+    ({"label_time": 10**20}, f"got label_time {10**20}"),
+    ({"previous_time": 10**20}, f"previous_time {10**20}"),
+    *(({name: 10**25}, f"{name} {10**25}") for name in ("event_time", "events", "model_version", "events_offset")),
+    *(({name: 10**25}, f"{name} {10**25}") for name in ("left", "schema")),
+    ({"keys": Keys(step=10**400)}, "got keys with step 10"),
+    ({"keys": Keys(transition=10**25)}, f"transition {10**25}"),
+    *(({"keys": Keys(transitions=wrong)}, "got keys") for wrong in WRONG_TRANSITIONS),
+    *(({"touched": Touched(transitions=wrong)}, "got touched") for wrong in WRONG_TRANSITIONS),
+    ({"touched": Touched(steps=[3, 10**30])}, "got touched"),
 ]
+BAD_IDS = [f"{n}-{said[:40]}" for n, (_, said) in enumerate(BAD)]
+#: Only after others.
+TOO_FAR: tuple[dict[str, Any], str] = ({"label_time": T0 + LEARNING_SPAN_MS_MAX + 10**9}, "got label_time")
 
 
-@pytest.mark.parametrize(("fields", "said"), BAD, ids=[said for _, said in BAD])
+@pytest.mark.parametrize(("fields", "said"), [*BAD, TOO_FAR], ids=[*BAD_IDS, "too_far"])
 def test_an_example_that_cannot_be_learned_is_refused_and_leaves_nothing_but_its_offset(
     fields: dict[str, Any], said: str
 ) -> None:
@@ -256,6 +278,27 @@ def test_an_example_that_cannot_be_learned_is_refused_and_leaves_nothing_but_its
     assert one.offsets == {0: 31}
     one.offsets = {0: 30}
     assert everything(one) == before
+
+
+@pytest.mark.parametrize("fields", [fields for fields, _ in BAD], ids=BAD_IDS)
+def test_an_impossible_example_at_the_very_beginning_does_no_harm_to_those_after_it(fields: dict[str, Any]) -> None:
+    one, topic = learner(), SnapshotTopic()
+    for offset in range(2):
+        with pytest.raises(NonFiniteError):
+            one.fold(0, offset, example(10**9, **fields))
+    assert one.fold(0, 2, example(0, label=0, keys=Keys(item="i1", transitions=[3, 8, 10**6, 1])))
+    topic.publish(one)
+    assert everything(topic.restored()) == everything(one)
+    assert (one.updates, one.offsets) == (1, {0: 3})
+
+
+def test_scores_and_weights_at_the_bounds_are_learned_and_published() -> None:
+    one, topic = learner(), SnapshotTopic()
+    for n, score in enumerate((SCORE_MIN, 1.0 - SCORE_MIN) * 4):
+        fold(one, example(n, label=n % 2, score=score, weight=(1e-9, 1e9)[n // 2 % 2], model_version=2**63 - 1))
+    assert math.isfinite(one.prequential.recent().log_loss)
+    topic.publish(one)
+    assert everything(topic.restored()) == everything(one)
 
 
 def test_a_refused_example_does_not_make_those_after_it_look_repeated() -> None:

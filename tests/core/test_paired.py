@@ -37,8 +37,12 @@ def test_the_fading_sums_are_those_of_all_episodes_by_their_age_in_examples(wind
     assert paired.difference == pytest.approx((fade @ sums) / (fade @ weights))
     assert paired.examples == pytest.approx(fade @ counts)
     assert paired.episodes == pytest.approx(fade.sum())
-    variance = fade @ sums**2 - (fade @ sums) ** 2 / fade.sum()
-    assert paired.z == pytest.approx((fade @ sums) / math.sqrt(variance))
+    assert paired.z == pytest.approx((fade @ sums) / math.sqrt(fade**2 @ sums**2))
+
+
+def test_where_nothing_differs_z_has_a_standard_deviation_of_one() -> None:
+    found = [compared(episodes(400, seed=seed, mean=0.0), window=200).z for seed in range(300)]
+    assert np.std(found) == pytest.approx(1.0, abs=0.12)
 
 
 def test_an_example_counts_one_over_e_as_much_after_a_window_of_others() -> None:

@@ -146,7 +146,9 @@ def copy_of(table: PriorTable) -> PriorTable:
     copy = PriorTable(BASE)
     entries = [((kind, key), list(counts)) for kind, some in table._entries.items() for key, counts in some.items()]
     copy.put_changes(sorted(entries))
-    copy.set_clock(landmark=table.landmark, newest=table.newest, base=table.base)
+    copy.set_clock(
+        landmark=table.landmark, newest=table.newest, base=table.base, initial_base_rate=table.initial_base_rate
+    )
     return copy
 
 
@@ -218,7 +220,12 @@ def test_a_copy_fed_with_changes_equals_the_original_and_learns_the_same(monkeyp
         original.learn(*outcome(n))
         if n % 23 == 0 or n == 304:
             copy.put_changes(original.take_changes().items())
-            copy.set_clock(landmark=original.landmark, newest=original.newest, base=original.base)
+            copy.set_clock(
+                landmark=original.landmark,
+                newest=original.newest,
+                base=original.base,
+                initial_base_rate=original.initial_base_rate,
+            )
     restarted = copy_of(original)
     keys = [Keys(f"i{n}", f"c{n % 5}", f"b{n}", "ads", "DE", n, [f"i{n}", "i1"], ["c1"]) for n in range(60)]
     for key in keys:

@@ -297,7 +297,9 @@ def _plain_state(blob: bytes) -> dict[str, Any]:
 
 def _plain_learner(learner: Learner) -> dict[str, Any]:
     found = learner.export()
+    # Of when it was made, and how often it was written, no promise is made.
     found.pop("version")
+    found.pop("lineage")
     found["entries"] = learner.priors.table._entries
     return {name: _plain(value) for name, value in found.items()}
 

@@ -78,7 +78,12 @@ def restored(model: IntentModel) -> IntentModel:
     table.put_changes(
         ((kind, key), list(counts)) for kind, some in original._entries.items() for key, counts in some.items()
     )
-    table.set_clock(landmark=original.landmark, newest=original.newest, base=original.base)
+    table.set_clock(
+        landmark=original.landmark,
+        newest=original.newest,
+        base=original.base,
+        initial_base_rate=original.initial_base_rate,
+    )
     return copy
 
 

@@ -149,7 +149,7 @@ class ModelAudit:
         self._compare("last positions", dict(sorted(self._positions.items())), dict(sorted(told.items())))
 
     def _compare_fold(self, learner: Learner) -> None:
-        learner.version = self._state["version"]
+        learner.version, learner.lineage = self._state["version"], self._state.get("lineage", 0)
         mine = learner.export()
         for name in sorted(mine):
             if not _equal(mine[name], self._state.get(name)):

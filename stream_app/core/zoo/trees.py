@@ -1,6 +1,6 @@
 """Trees, forests and naive Bayes: models that count. Each starts from the base rate (`warm_start`).
 
-Their size is bounded, by depth or by nodes, since a snapshot carries all of it and Kafka takes 1 MiB of it at once.
+Their size is bounded, by depth or by nodes, since a snapshot carries all of it and Kafka takes 2 MiB of it at once.
 """
 
 from __future__ import annotations
