@@ -19,6 +19,7 @@ _UNANSWERED = Climate({"unanswered": 0.04}, ("join", "hand over", "kill"))
         pytest.param(211, "at_least_once", None, id="a commit was sent again under the next generation"),
         pytest.param(286, "at_least_once", None, id="the same, by another worker"),
         pytest.param(129, "exactly_once", None, id="a late deletion took the open set and left the position"),
+        pytest.param(976, "at_least_once", None, id="a zombie wiped the view at its owner's own seq"),
         pytest.param(36, "at_least_once", _UNANSWERED, id="a zombie's states stayed the changelog's last word"),
     ],
 )
