@@ -87,7 +87,7 @@ def state_target(data: bytes) -> None:
 
 
 def example_target(data: bytes) -> None:
-    """An example, at first and again among good ones: learned, or left out; what there is then scores, and can be published."""
+    """An example, first and again among good ones: learned, or left out; what there is then scores and is published."""
     fold, topic, keys = learner("newton", "sgd"), SnapshotTopic("newton", "sgd"), [Keys()]
     features_max = 0.0
     for offset, told in enumerate((data, None, data, None)):
