@@ -160,7 +160,7 @@ def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, 
     require_model(settings)
     asyncio.run(create_topics(settings))
     services: list[DemoService] = []
-    outlet = _Terminal(order) if live else _Lines(err=err)
+    outlet = _Terminal(order, settings) if live else _Lines(settings, err=err)
 
     def build(deployment: Deployment) -> DemoService:
         service = DemoService(
@@ -184,16 +184,18 @@ def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, 
 class _Lines:
     """A plain line now and then."""
 
-    def __init__(self, *, err: bool) -> None:
+    def __init__(self, settings: Settings, *, err: bool) -> None:
+        self._settings = settings
         self._err = err
         self._said_where = False
 
     def show(self, status: Status, url: str) -> None:
-        from stream_app.demo.plain import line
+        from stream_app.demo.plain import beside, line
 
         if not self._said_where:
             self._said_where = True
             click.echo(f"metrics at {url}/metrics, readiness at {url}/readyz; Ctrl-C ends the demo", err=self._err)
+            click.echo(f"for another terminal: {beside(self._settings)}", err=self._err)
         click.echo(line(status), err=self._err)
 
     def close(self) -> None:
@@ -203,8 +205,12 @@ class _Lines:
 class _Terminal:
     """A picture that is drawn anew; log lines go into it."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, settings: Settings) -> None:
         from rich.live import Live
+
+        from stream_app.demo.plain import beside
+
+        self._beside = beside(settings)
 
         self._title = f"shop {order.seed}" if order.file is None else order.file.path.name
         self._live = Live(auto_refresh=False, screen=True)
@@ -219,7 +225,9 @@ class _Terminal:
             # The program has set logging up by now: its handler would write across the picture.
             logging.getLogger().handlers[:] = [self._log]
             self._live.start()
-        self._live.update(picture(status, title=self._title, url=url, note=self._log.text), refresh=True)
+        self._live.update(
+            picture(status, title=self._title, url=url, beside=self._beside, note=self._log.text), refresh=True
+        )
 
     def close(self) -> None:
         self._live.stop()

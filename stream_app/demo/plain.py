@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from stream_app.demo.status import Status
+from stream_app.settings import Settings
+
+
+def beside(settings: Settings) -> str:
+    """What to type in another terminal, so that every other command looks at this demo."""
+    return (
+        f"export STREAM_APP_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} "
+        f"STREAM_APP_REDIS_URL={settings.redis_url.get_secret_value()} "
+        f"STREAM_APP_GROUP_ID={settings.group_id} STREAM_APP_CHECK_CRCS=no"
+    )
 
 
 def line(status: Status) -> str:

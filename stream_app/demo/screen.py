@@ -24,14 +24,15 @@ _SCORE_BAR_WIDTH: Final = 16
 _SCORE_WIDTH: Final = 18
 
 
-def picture(status: Status, *, title: str, url: str, note: str) -> Group:
-    """Everything there is to see; `note` is the last log line, empty for none."""
+def picture(status: Status, *, title: str, url: str, beside: str, note: str) -> Group:
+    """Everything there is to see; `beside` is for another terminal, `note` the last log line, empty for none."""
     body = Table.grid(expand=True, padding=(0, 1))
     body.add_column(ratio=1)
     body.add_column(ratio=1)
     body.add_row(Panel(_flow(status), title="stream", height=9), Panel(_learning(status), title="model", height=9))
     foot = Text(f" {url}/metrics   {url}/readyz   ", style="dim")
     foot.append("Ctrl-C ends it", style="bold")
+    foot.append(f"\n for another terminal: {beside}", style="dim")
     return Group(_head(status, title), body, _scores(status), foot, Text(note[:200], style="yellow", no_wrap=True))
 
 

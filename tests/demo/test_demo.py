@@ -206,6 +206,7 @@ def test_into_a_pipe_it_writes_plain_text_and_into_its_directory_nothing(tmp_pat
     demos.append(demo)
     assert demo.end() == 0, demo.said
     assert re.search(r"scores +500 in", demo.said["out"])
+    assert re.search(r"for another terminal: export STREAM_APP_KAFKA_BOOTSTRAP=127\.0\.0\.1:\d+ ", demo.said["out"])
     for text in demo.said.values():
         assert not re.search(r"[^\n\x20-\x7e–]", text), text
     assert list(tmp_path.iterdir()) == []

@@ -145,7 +145,15 @@ def test_the_curve_of_the_auc_covers_the_whole_run_in_bounded_space(run: _Run) -
 
 def _drawn(status: Status, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(picture(status, title="shop 1", url="http://127.0.0.1:8088", note="WARNING dead_letter topic=[x]"))
+    console.print(
+        picture(
+            status,
+            title="shop 1",
+            url="http://127.0.0.1:8088",
+            beside="export A=b",
+            note="WARNING dead_letter topic=[x]",
+        )
+    )
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().rstrip("\n").split("\n")
 
