@@ -16,7 +16,8 @@ BIN := $(VENV)/bin
 # Made when an installation is complete, and stale when pyproject.toml is newer: so a second run starts at once.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
-# Tests that compute run two at a time; those that start servers, kill them and wait run alone, or they would wait longer.
+# Tests that compute use the time in which those that start servers, kill them and wait do wait: nicely, or the others
+# would wait longer.
 PURE := tests/core tests/evaluation tests/fuzz tests/parity tests/producers tests/simulation tests/zoo
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
@@ -29,8 +30,12 @@ demo: $(DEMO) ## a synthetic shop, scored live; needs only Python 3.11+
 
 test: $(DEV) ## all tests; real Kafka and Redis where this machine has Java, Maven and redis-server
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PURE)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(PURE))
+	@echo "computing tests run beside those on servers; what they say comes at the end"
+	@nice -n 19 $(BIN)/python -m pytest -n 2 --dist worksteal $(PURE) >$(VENV)/computed.log 2>&1 & computing=$$!; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(PURE)); served=$$?; \
+	wait $$computing; computed=$$?; \
+	cat $(VENV)/computed.log; \
+	exit $$((served || computed))
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
