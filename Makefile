@@ -18,7 +18,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 # Tests that compute use the time in which those that start servers, kill them and wait do wait: nicely, or the others
 # would wait longer.
-PURE := tests/core tests/evaluation tests/fuzz tests/parity tests/producers tests/simulation tests/zoo
+PURE := tests/core tests/evaluation tests/fuzz tests/loop tests/parity tests/producers tests/simulation tests/zoo
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 help: ## list what there is
