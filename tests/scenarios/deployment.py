@@ -245,8 +245,9 @@ class Deployment:
                 async for key in client.scan_iter(match=f"{tag}*", count=1000):
                     visitor = state.decode(await client.get(key))
                     visitor.last_score = None
-                    for session in visitor.sessions:
-                        for sample in session.samples:
+                    # Which model was served is chance, in what waits and in what was told.
+                    for kept in (*visitor.sessions, *visitor.taught):
+                        for sample in kept.samples:
                             sample.score, sample.model_version, sample.cold = 0.0, 0, False
                     found[partition, key.decode().removeprefix(tag)] = msgspec.to_builtins(visitor)
         finally:
