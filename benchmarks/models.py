@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from producers.synthetic.shop import Shop
 from stream_app.core.events import Event
-from stream_app.core.learner import TypedExample
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.model import IntentModel
 from stream_app.core.snapshots import SnapshotReader, encode_snapshot
 from stream_app.core.zoo.catalogue import ZOO

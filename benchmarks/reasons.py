@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.models import BASE_RATE, shop_examples
-from stream_app.core.learner import TypedExample
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.model import IntentModel
 from stream_app.core.reasons import explain, strongest
 from stream_app.core.zoo.catalogue import ZOO

@@ -42,7 +42,8 @@ from producers.synthetic.shop import Shop
 from producers.synthetic.truth import Truth
 from stream_app.core.codec import encode
 from stream_app.core.events import CheckoutLabel, Event
-from stream_app.core.learner import Learner, decode_example
+from stream_app.core.example_decoding import decode_example
+from stream_app.core.learner import Learner
 from stream_app.core.model import IntentModel
 from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import PartitionProcessor

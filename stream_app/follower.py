@@ -8,8 +8,9 @@ import time
 from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import LogError
 from stream_app.backends.training_log import SnapshotTail
+from stream_app.core.following import follow
 from stream_app.core.serving import ServingModel
-from stream_app.core.snapshots import RefusedError, Snapshot, SnapshotReader
+from stream_app.core.snapshots import RefusedError, SnapshotReader
 from stream_app.observe import Observer
 from stream_app.settings import Settings
 
@@ -52,25 +53,15 @@ class ModelFollower:
 
     def _read(self, reader: SnapshotReader, key: bytes | None, value: bytes | None, signature: bytes | None) -> None:
         try:
-            found = reader.read(key, value, signature)
-            if found is not None:
-                self._take(reader, found, size=len(value or b""))
+            found = follow(self.model, reader, key, value, signature)
         except RefusedError as error:
             self._observer.snapshot_refused(error.reason, str(error))
-
-    def _take(self, reader: SnapshotReader, found: Snapshot, *, size: int) -> None:
-        head = found.head
-        if (head.state.get("lineage", 0), head.version) <= (self.model.lineage, self.model.version):
             return
-        try:
-            self.model.take(head, found.entries)
-        except (ValueError, KeyError, TypeError) as error:
-            reader.put_back(found)
-            raise RefusedError("unusable", f"version {head.version}: {error!r}") from None
-        self._observer.snapshot_followed(
-            head.version,
-            max(0.0, time.time() - head.published_at / 1000),
-            size,
-            self.model.updates,
-            self.model.cold,
-        )
+        if found is not None:
+            self._observer.snapshot_followed(
+                found.head.version,
+                max(0.0, time.time() - found.head.published_at / 1000),
+                len(value or b""),
+                self.model.updates,
+                self.model.cold,
+            )

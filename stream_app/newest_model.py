@@ -8,6 +8,7 @@ from typing import Final
 from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import LogError
 from stream_app.backends.training_log import SnapshotTail
+from stream_app.core.following import follow
 from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import RefusedError, SnapshotReader
 from stream_app.settings import Settings
@@ -37,13 +38,9 @@ async def newest_model(settings: Settings) -> ServingModel:
             while await tail.position() < end:
                 for key, value, signature in await tail.poll(timeout_ms=200):
                     try:
-                        found = reader.read(key, value, signature)
-                        if found is not None:
-                            model.take(found.head, found.entries)
+                        follow(model, reader, key, value, signature)
                     except RefusedError as error:
                         refused = error
-                    except (ValueError, KeyError, TypeError) as error:
-                        refused = RefusedError("unusable", repr(error))
     except TimeoutError:
         raise LogError(f"the snapshots were not read within {_READ_S_MAX:.0f} s") from None
     finally:

@@ -234,6 +234,12 @@ class Settings(BaseSettings):
         le=1.0,
         reason="of showing an offer at all, attention included: without it even the least likely would get one",
     )
+    engine: Literal["auto", "compiled", "python"] = _field(
+        "auto",
+        unit="name",
+        reason="who folds and writes: the compiled engine, which takes Rust to build and a quarter of the time, or "
+        "pure Python; `auto` is the former where it is built. Either writes the same bytes (docs/adr/0026)",
+    )
     reasons: Literal["off", "fence", "sampled", "all"] = _field(
         "fence",
         unit="name",

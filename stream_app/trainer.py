@@ -21,7 +21,8 @@ from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.pulse import PULSE_S, KafkaPulse
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
-from stream_app.core.learner import Learner, UnreadableExampleError, decode_example
+from stream_app.core.example_decoding import UnreadableExampleError, decode_example
+from stream_app.core.learner import Learner
 from stream_app.core.model import NonFiniteError
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import (

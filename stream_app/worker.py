@@ -61,6 +61,7 @@ def rules_of(settings: Settings) -> Rules:
         band_fence_min=settings.band_fence_min,
         band_likely_min=settings.band_likely_min,
         reasons=settings.reasons,
+        engine=settings.engine,
     )
 
 

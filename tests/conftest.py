@@ -5,6 +5,7 @@ import signal
 from tests.support.fixtures import (
     embedded_servers,
     names,
+    no_settings_of_this_machine,
     real_kafka,
     real_redis,
     real_servers,
@@ -14,4 +15,12 @@ from tests.support.fixtures import (
 # A cancelled CI job sends SIGTERM: end like Ctrl-C, so that the fixtures stop their servers and remove their files.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-__all__ = ["embedded_servers", "names", "real_kafka", "real_redis", "real_servers", "servers"]
+__all__ = [
+    "embedded_servers",
+    "names",
+    "no_settings_of_this_machine",
+    "real_kafka",
+    "real_redis",
+    "real_servers",
+    "servers",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,21 +17,14 @@ from stream_app import __version__
 from stream_app.cli import SECTIONS, main
 from stream_app.core.features import FEATURES
 from stream_app.core.model import INPUT_NAMES, ZOO
-from stream_app.settings import ENV_PREFIX
 from tests.support.fixtures import Names, Servers
+
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 _REPOSITORY = Path(__file__).parents[1]
 _COMMANDS = [name for commands in SECTIONS.values() for name in commands]
 #: What `--help` has no need of.
 _HEAVY = ("faust", "river", "pandas", "numpy", "pydantic", "aiokafka", "redis", "rich", "aiohttp", "prometheus_client")
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(ENV_PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def _run(*arguments: str) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +13,11 @@ from click.testing import CliRunner, Result
 
 from stream_app.cli_admin import doctor_command, settings_command, topics_group
 from stream_app.cli_options import with_settings
-from stream_app.settings import ENV_PREFIX, Settings
+from stream_app.settings import Settings
 from stream_app.topics import TOPICS
 from tests.support.fixtures import Names, Servers
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(ENV_PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 
 def _run(command: click.Command, *arguments: str) -> Result:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -22,10 +20,12 @@ from stream_app.core.effects import Position, encode_position
 from stream_app.core.learner import Learner
 from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import SnapshotReader
-from stream_app.settings import ENV_PREFIX, Settings, load
+from stream_app.settings import Settings, load
 from tests.core.examples import BASE, SECRET, SnapshotTopic, examples, learner
 from tests.core.streams import Partition, event
 from tests.support.fixtures import Names, Servers
+
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 SHOE = {"item_id": "i1", "category": "c1", "price": 80.0, "source": "ads", "country": "DE"}
 
@@ -88,14 +88,6 @@ class Deployment:
     def ask(self, visitor: str, *more: str) -> Result:
         given = [part for name, value in self.flags.items() for part in (f"--{name.replace('_', '-')}", value)]
         return CliRunner().invoke(explain_command, [visitor, *given, *more], catch_exceptions=False)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(ENV_PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

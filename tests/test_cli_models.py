@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,15 +18,9 @@ from tests.core.test_challengers import sessions
 from tests.support.fixtures import Names, Servers
 from tests.support.training import RunningFollower, RunningTrainer, send_examples, until
 
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
+
 WARM = list(sessions(420))
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(ENV_PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +17,10 @@ from stream_app.core.effects import Position, encode_position
 from stream_app.core.events import Event
 from stream_app.core.plan import WithoutReasons
 from stream_app.core.processor import PartitionProcessor, Rules
-from stream_app.settings import ENV_PREFIX
 from stream_app.visitor_facts import visitor_facts
 from tests.support.fixtures import Names, Servers
+
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 _START = 1_750_000_000_000
 _GAP_MS = 1_800_000
@@ -126,14 +125,6 @@ class _Deployment:
         where = ["--redis-url", self.servers.redis_url, "--topic-prefix", self.names.topic_prefix]
         where += ["--group-id", self.names.group_id]
         return CliRunner().invoke(session_command, [visitor, *where, *more], catch_exceptions=False)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(ENV_PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stream_app.settings import DEVELOPMENT_KEY, ENV_PREFIX, Explained, Settings, SettingsError, explain, load
+from stream_app.settings import DEVELOPMENT_KEY, Explained, Settings, SettingsError, explain, load
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith(ENV_PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 
 def test_every_default_is_valid_and_says_its_unit_and_reason() -> None:

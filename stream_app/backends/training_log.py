@@ -8,10 +8,12 @@ member with the partition is the trainer, the others stand by.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from stream_app import topics
 from stream_app.backends.clients import (
@@ -107,10 +109,7 @@ class SnapshotWriter:
         assert producer is not None
         async with transaction("writing a snapshot", producer, rival="another trainer writes the snapshots"):
             await producer.begin_transaction()
-            sent = []
-            for key, value, signature in records:
-                headers = [(SIGNATURE_HEADER, signature)]
-                sent.append(await producer.send(self._topic, value, key=key, headers=headers, partition=0))
+            sent = [await producer.send_batch(batch, self._topic, partition=0) for batch in _filled(producer, records)]
             # aiokafka commits even when a batch failed: wait for each acknowledgement first.
             await all_acknowledged(sent)
             await producer.commit_transaction()
@@ -235,6 +234,20 @@ class TrainerElection(ConsumerRebalanceListener):
         self.elected.clear()
         if consumer is not None:
             await stop_quietly(consumer)
+
+
+def _filled(producer: TransactionalProducer, records: Sequence[Signed]) -> Iterator[BatchBuilder]:
+    """The records in as few record batches as hold them: sent one by one, thousands of entries cost as much as learning
+    what is in them. A record that is larger than a batch has one of its own."""
+    now_ms = int(time.time() * 1000)
+    batch = producer.create_batch()
+    for key, value, signature in records:
+        headers = [(SIGNATURE_HEADER, signature)]
+        if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=now_ms, headers=headers)
+    yield batch
 
 
 def _refuse_ended(consumer: AIOKafkaConsumer) -> None:

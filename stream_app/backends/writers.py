@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -23,6 +23,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream_app import topics
 from stream_app.backends.clients import (
+    BATCH_BYTES_MAX,
     FAILURES,
     KafkaClients,
     TransactionalProducer,
@@ -34,7 +35,9 @@ from stream_app.backends.clients import (
 )
 from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.ports import LogError
+from stream_app.backends.prepared_batch import PreparedBatch
 from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, encode_position
+from stream_app.core.native import engine
 from stream_app.settings import Settings
 
 #: How long a batch may take to be acknowledged before its producer counts as failed: as long as one request, and well
@@ -120,7 +123,7 @@ class AtLeastOnceWriter:
     atomic = False
 
     def __init__(self, settings: Settings, partition: int, *, commits: GroupCommits, producer: SharedProducer) -> None:
-        self._sender = _Sender(settings, partition)
+        self._sender = _Sender(settings, partition, transactional=False)
         self._commits, self._shared = commits, producer
         #: the changelog's next offset if nobody else writes to it; −1 not known
         self._changelog_next = -1
@@ -189,7 +192,7 @@ class ExactlyOnceWriter:
     atomic = True
 
     def __init__(self, settings: Settings, partition: int, *, clients: KafkaClients) -> None:
-        self._sender = _Sender(settings, partition)
+        self._sender = _Sender(settings, partition, transactional=True)
         self._clients = clients
         self._group_id = settings.group_id
         self._client_id = f"{settings.group_id}-worker"
@@ -250,13 +253,14 @@ class ExactlyOnceWriter:
 class _Sender:
     """Puts a batch's records into as few record batches as fit."""
 
-    def __init__(self, settings: Settings, partition: int) -> None:
-        self._partition = partition
+    def __init__(self, settings: Settings, partition: int, *, transactional: bool) -> None:
+        self._partition, self._transactional = partition, transactional
+        self._native = engine(settings.engine)
         self._events = TopicPartition(settings.topic(topics.EVENTS), partition)
         self._labels = TopicPartition(settings.topic(topics.LABELS), partition)
         self._changelog = settings.topic(topics.CHANGELOG)
         self._dead_letters = settings.topic(topics.DEAD_LETTERS)
-        self._outputs: list[tuple[str, Callable[[Effects], list[Keyed]]]] = [
+        self._outputs: list[tuple[str, Callable[[Effects], Sequence[Keyed]]]] = [
             (settings.topic(topics.SCORES), lambda effects: effects.scores),
             (settings.topic(topics.FEATURES), lambda effects: effects.features),
             (settings.topic(topics.EXAMPLES), lambda effects: effects.examples),
@@ -287,16 +291,24 @@ class _Sender:
         }
 
     async def _send(
-        self, producer: AIOKafkaProducer, topic: str, records: list[Keyed]
+        self, producer: AIOKafkaProducer, topic: str, records: Sequence[Keyed]
     ) -> list[tuple[asyncio.Future[Any], int]]:
         now_ms = int(time.time() * 1000)
+        filled = _filled(producer, records, now_ms) if self._native is None else self._prepared(records, now_ms)
         return [
             (await producer.send_batch(batch, topic, partition=self._partition), batch.record_count())
-            for batch in _filled(producer, records, now_ms)
+            for batch in filled
         ]
 
+    def _prepared(self, records: Sequence[Keyed], now_ms: int) -> Iterator[PreparedBatch]:
+        """Record batches as `_filled` makes them, by the compiled engine."""
+        assert self._native is not None
+        given = records if isinstance(records, self._native.RecordList) else self._native.RecordList.of(records)
+        for count, body in given.batches(BATCH_BYTES_MAX):
+            yield PreparedBatch(count, body, timestamp=now_ms, transactional=self._transactional)
 
-def _filled(producer: AIOKafkaProducer, records: list[Keyed], now_ms: int) -> Iterator[Any]:
+
+def _filled(producer: AIOKafkaProducer, records: Sequence[Keyed], now_ms: int) -> Iterator[Any]:
     """Record batches, each as full as it gets."""
     batch = producer.create_batch()
     for key, value in records:

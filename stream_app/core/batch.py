@@ -7,13 +7,14 @@ written by `emission.py`.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 from zlib import crc32
 
 import msgspec
 
 from stream_app.core import checkouts, corrections, outcomes, records, session, state
-from stream_app.core.effects import Effects, Position
+from stream_app.core.effects import Effects, Keyed, Position
 from stream_app.core.emission import Ending, Resolved, Scored, closed_record, write_examples, write_scores
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
 from stream_app.core.pages import GROUP_CODE, step_group
@@ -26,8 +27,38 @@ _PURCHASE: Final = GROUP_CODE["purchase"]
 BY_LABEL: Final = 0
 BY_EVENT: Final = 1
 BY_CLOCK: Final = 2
-# Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
-_MIX: Final = 2_654_435_761
+#: Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
+MIX: Final = 2_654_435_761
+
+
+def effects_of(before: Position, plan: Plan, now_ms: int) -> Effects:
+    """What is certain of a batch before anything is folded."""
+    return Effects(
+        msgspec.structs.replace(
+            before,
+            seq=before.seq + 1,
+            events_offset=plan.events_offset,
+            labels_offset=plan.labels_offset,
+            watermark=plan.watermark,
+            wall_time=now_ms,
+        ),
+        dead_letters=[*plan.rejected_labels, *plan.rejected_events],
+        more_due=plan.more_due,
+    )
+
+
+def count_rejected(effects: Effects, plan: Plan) -> None:
+    """Count what was not accepted."""
+    for letter in plan.rejected_events:
+        effects.events["unknown", letter.reason] += 1
+    if plan.rejected_labels:
+        effects.labels["rejected"] += len(plan.rejected_labels)
+
+
+def open_visitors(schedule: ExpirySchedule, effects: Effects) -> int:
+    """How many visitors will have a deadline once the effects are taken over."""
+    change = sum((deadline is not None) - (visitor in schedule) for visitor, deadline in effects.deadlines.items())
+    return len(schedule) + change
 
 
 class Batch:
@@ -48,42 +79,41 @@ class Batch:
         self.rows: list[Scored] = []
         self.raw: list[tuple[float, ...]] = []
         self.resolved: list[Resolved] = []
-        self.effects = Effects(
-            msgspec.structs.replace(
-                before,
-                seq=before.seq + 1,
-                events_offset=plan.events_offset,
-                labels_offset=plan.labels_offset,
-                watermark=plan.watermark,
-                wall_time=now_ms,
-            ),
-            dead_letters=[*plan.rejected_labels, *plan.rejected_events],
-            more_due=plan.more_due,
-        )
-        self.offsets = [offset for offset, _ in plan.events]
+        self.closed: list[Keyed] = []
+        self.effects = effects_of(before, plan, now_ms)
+        self.effects.closed = self.closed
 
     def run(self) -> Effects:
         """Fold, score, write: everything that follows from the batch."""
+        self.fold(((index, *entry) for index, entry in enumerate(self.plan.events)), self.plan.due)
+        self.score()
+        write_examples(self.effects, self.resolved)
+        self.write_states()
+        self.effects.position.open_visitors = open_visitors(self.schedule, self.effects)
+        count_rejected(self.effects, self.plan)
+        return self.effects
+
+    def fold(self, events: Iterable[tuple[int, int, Event]], due: Sequence[str]) -> None:
+        """Fold the labels, these of the batch's events (place, offset, event), and end what is over of all of theirs.
+
+        `due` are visitors to look at besides.
+        """
         for offset, label in self.plan.labels:
             self._label(offset, label)
-        for index, (offset, event) in enumerate(self.plan.events):
+        for index, offset, event in events:
             self._event(index, offset, event)
         # Besides those that were due before, whoever opened a session in this batch that is over at its end.
         until, gap_ms = self.plan.due_until, self.rules.gap_ms
-        for visitor_id in dict.fromkeys((*self.plan.due, *self.changed)):
+        for visitor_id in dict.fromkeys((*due, *self.changed)):
             visitor = self._visitor(visitor_id)
             deadline = visitor.deadline(gap_ms)
             if deadline is None or deadline <= until:
-                self._close_due(visitor_id, visitor, until, len(self.offsets))
+                self._close_due(visitor_id, visitor, until, len(self.plan.offsets))
             self.changed[visitor_id] = visitor
+
+    def score(self) -> None:
+        """Score what was folded, and write its records."""
         write_scores(self.effects, self.rules, self.scorer, self.rows, self.raw, now_ms=self.now_ms)
-        write_examples(self.effects, self.resolved)
-        self._write_states()
-        for letter in self.plan.rejected_events:
-            self.effects.events["unknown", letter.reason] += 1
-        if self.plan.rejected_labels:
-            self.effects.labels["rejected"] += len(self.plan.rejected_labels)
-        return self.effects
 
     # ---- one record -------------------------------------------------------------------------------------------------
 
@@ -124,7 +154,7 @@ class Batch:
         step = session.fold(current, event, event_time, group, visitor.history)
         # By position: a keyword costs as much as the field, and this is made for every event.
         sample = state.Sample(
-            fingerprint * _MIX & 0xFFFFFFFF,
+            fingerprint * MIX & 0xFFFFFFFF,
             event.event_id,
             EVENT_CODE[event.event_type],
             event_time,
@@ -293,12 +323,12 @@ class Batch:
             # The clock, or an event of a batch that had too many to end: where a batch begins says nothing of it.
             return Ending(BY_CLOCK, deadline, self.before.events_offset)
         place = min(bisect_left(self.plan.watermarks, deadline), index)
-        if place < len(self.offsets):
+        if place < len(self.plan.offsets):
             return self._at(place)
         return Ending(BY_CLOCK, deadline, self.plan.events_offset)
 
     def _at(self, index: int) -> Ending:
-        offset = self.offsets[index]
+        offset = self.plan.offsets[index]
         return Ending(BY_EVENT, offset, offset + 1)
 
     def _close(
@@ -325,7 +355,7 @@ class Batch:
             ending=ending,
             labels_offset=visitor.labels_offset,
         )
-        self.effects.closed.append((visitor_id.encode(), records.encode(closed)))
+        self.closed.append((visitor_id.encode(), records.encode(closed)))
         self.effects.sessions_closed += 1
         self.effects.sessions_bound += reason == "bound"
         session.remember_finished(visitor.history, current)
@@ -333,7 +363,8 @@ class Batch:
 
     # ---- states -----------------------------------------------------------------------------------------------------
 
-    def _write_states(self) -> None:
+    def write_states(self) -> None:
+        """Write the states, complete with their scores, and say which deadlines they change."""
         due = set(self.plan.due)
         schedule, gap_ms = self.schedule, self.rules.gap_ms
         for visitor_id, visitor in self.changed.items():
@@ -343,10 +374,6 @@ class Batch:
             earlier = deadline is not None and (known is None or deadline < known)
             if earlier or (visitor_id in due and deadline != known):
                 self.effects.deadlines[visitor_id] = deadline
-        change = sum(
-            (deadline is not None) - (visitor in schedule) for visitor, deadline in self.effects.deadlines.items()
-        )
-        self.effects.position.open_visitors = len(schedule) + change
 
     def _visitor(self, visitor_id: str) -> state.Visitor:
         visitor = self.visitors.get(visitor_id)

@@ -23,6 +23,7 @@ from stream_app.core.paired import Paired
 
 #: Probabilities are kept this far off 0 and 1 before their logit is taken.
 P_MIN: Final = 1e-6
+_P_MAX: Final = 1.0 - P_MIN
 
 #: Prior variance of a and of b: a classifier may be twice too sure, or off by e^0.3 in its odds, but rarely more.
 _VARIANCE: Final = 0.1
@@ -32,6 +33,7 @@ _WEIGHT_MAX: Final = 8.0
 
 #: As `newton.DRIFT`: what was learned long ago wears off.
 _DRIFT: Final = 1e-8
+_KEEP: Final = 1.0 - _DRIFT / _VARIANCE
 
 #: Examples of the fading window in which it has to pay.
 _WINDOW: Final = 20_000
@@ -65,17 +67,17 @@ class Calibrator:
     def learn(self, raw: Sequence[float], label: int, weights: Sequence[float]) -> None:
         """The rows of one episode, with their label: compare first, then learn."""
         logits = [logit(p) for p in raw]
-        gain = sum(
-            weight * (loss(u, label) - loss(self.slope * u + self.offset, label))
-            for u, weight in zip(logits, weights, strict=True)
-        )
-        self._gain.add(gain, sum(weights), len(logits))
+        slope, offset = self.slope, self.offset
+        gain = total = 0.0
+        for u, weight in zip(logits, weights, strict=True):
+            gain += weight * (loss(u, label) - loss(slope * u + offset, label))
+            total += weight
+        self._gain.add(gain, total, len(logits))
         if self.serving:
             self.serving = self._gain.difference > 0.0
         elif self._gain.episodes >= _EPISODES_MIN:
             self.serving = self._gain.z > _BETTER_Z
-        for u, weight in zip(logits, weights, strict=True):
-            self._step(u, label, min(weight, _WEIGHT_MAX) / _WEIGHT_MAX)
+        self._learn(logits, label, weights)
 
     def export(self) -> list[Any]:
         """Plain values to continue from."""
@@ -91,26 +93,27 @@ class Calibrator:
         window.restore(numbers[5:])
         self.slope, self.offset, self._p, self._gain, self.serving = *numbers[:2], numbers[2:5], window, bool(serving)
 
-    def _step(self, u: float, label: int, weight: float) -> None:
-        a, ab, b = self._p
-        p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, self.slope * u + self.offset))))
-        r = max(p * (1.0 - p), 1e-4)
-        slope, offset = a * u + ab, ab * u + b
-        scale = 1.0 / (1.0 / (weight * r) + u * slope + offset)
-        error = (label - p) / r * scale
-        self.slope += slope * error
-        self.offset += offset * error
-        keep = 1.0 - _DRIFT / _VARIANCE
-        self._p = [
-            (a - scale * slope * slope) * keep + _DRIFT,
-            (ab - scale * slope * offset) * keep,
-            (b - scale * offset * offset) * keep + _DRIFT,
-        ]
+    def _learn(self, logits: Sequence[float], label: int, weights: Sequence[float]) -> None:
+        # In local names throughout: the trainer does this for every example.
+        slope, offset, (a, ab, b) = self.slope, self.offset, self._p
+        for u, weight in zip(logits, weights, strict=True):
+            p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, slope * u + offset))))
+            r = max(p * (1.0 - p), 1e-4)
+            by_slope, by_offset = a * u + ab, ab * u + b
+            share = min(weight, _WEIGHT_MAX) / _WEIGHT_MAX
+            scale = 1.0 / (1.0 / (share * r) + u * by_slope + by_offset)
+            error = (label - p) / r * scale
+            slope += by_slope * error
+            offset += by_offset * error
+            a = (a - scale * by_slope * by_slope) * _KEEP + _DRIFT
+            ab = (ab - scale * by_slope * by_offset) * _KEEP
+            b = (b - scale * by_offset * by_offset) * _KEEP + _DRIFT
+        self.slope, self.offset, self._p = slope, offset, [a, ab, b]
 
 
 def logit(p: float) -> float:
     """Of a probability, kept off 0 and 1."""
-    p = min(max(p, P_MIN), 1.0 - P_MIN)
+    p = P_MIN if p < P_MIN else _P_MAX if p > _P_MAX else p
     return math.log(p / (1.0 - p))
 
 

@@ -81,26 +81,29 @@ class Contender:
 
     def observe(self, label: int, weights: Sequence[float], champion: Contender) -> None:
         """The label has come; `champion` has predicted the same rows. Then the calibrator learns."""
-        mine = theirs = 0.0
-        for p, q, weight in zip(self.p, champion.p, weights, strict=True):
-            mine -= weight * math.log(p if label else 1.0 - p)
-            theirs -= weight * math.log(q if label else 1.0 - q)
+        mine = self._log_loss(label, weights)
         total = sum(weights)
         self._own.add(mine, total, len(weights))
         if self is not champion:
-            self._against.add(mine - theirs, total, len(weights))
+            self._against.add(mine - champion._log_loss(label, weights), total, len(weights))
         if self._calibrate:
             self.model.calibrator.learn(self.raw, label, weights)
 
-    def learn(self, rows: Rows, n: int, label: int, *, closes: bool, event_id: str) -> None:
-        """Learn one of the rows; `closes` says that it is its episode's last."""
+    def _log_loss(self, label: int, weights: Sequence[float]) -> float:
+        """Of what it said last, weighted (nats)."""
+        loss = 0.0
+        for p, weight in zip(self.p, weights, strict=True):
+            loss -= weight * math.log(p if label else 1.0 - p)
+        return loss
+
+    def learn(self, rows: Rows, label: int, *, closed: int, event_ids: Sequence[str]) -> None:
+        """Learn rows with one label, one after the other; `closed` is the number of episodes that end with them."""
         if self.frozen:
             return
-        self.model.learn_row(rows, n, label, event_id=event_id)
-        self.updates += 1
-        if closes:
-            self.positives += label
-            self.negatives += 1 - label
+        self.model.learn_rows(rows, label, event_ids=event_ids)
+        self.updates += len(rows)
+        self.positives += closed * label
+        self.negatives += closed * (1 - label)
 
     def correct(self, rows: Rows, n: int, label: int, *, told: int, closes: bool, parted: bool, event_id: str) -> None:
         """Put right one of the rows, which was told with the other label at `told`; see `records.Touched` for `parted`.

@@ -7,6 +7,7 @@ its new position only from `PartitionProcessor.committed`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -97,10 +98,11 @@ class Effects:
     """All that follows from one batch of one partition."""
 
     position: Position
-    scores: list[Keyed] = field(default_factory=list)
-    features: list[Keyed] = field(default_factory=list)
-    examples: list[Keyed] = field(default_factory=list)
-    closed: list[Keyed] = field(default_factory=list)
+    #: lists where Python writes them; where the compiled engine does, its `RecordList`
+    scores: Sequence[Keyed] = field(default_factory=list)
+    features: Sequence[Keyed] = field(default_factory=list)
+    examples: Sequence[Keyed] = field(default_factory=list)
+    closed: Sequence[Keyed] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     #: visitor → its new blob
     states: dict[str, bytes] = field(default_factory=dict)

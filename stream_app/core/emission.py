@@ -5,7 +5,7 @@ Everything is computed for the whole batch at once: one feature matrix, one call
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_app.core import features, records, state
-from stream_app.core.effects import Effects
+from stream_app.core.effects import Effects, Keyed
 from stream_app.core.events import EVENT_TYPES, Event
 from stream_app.core.outcomes import Outcome
 from stream_app.core.plan import Rules, Scorer
 from stream_app.core.records import Keys, Reasons
 
 #: Outcomes of one visitor from one trigger: at most four sessions of 24 samples. 32 + 16 bits fit JSON's exact 53.
-_ORDINAL_BITS: Final = 16
+ORDINAL_BITS: Final = 16
 
 #: With `reasons` at `sampled` one event in this many has them: enough to see what moves scores, at a small cost.
 SAMPLED_ONE_IN: Final = 16
@@ -75,14 +75,17 @@ def write_scores(
         return
     fixed = features.compute(raw)
     x = features.to_float(fixed)
-    scores = scorer.score_many(x, [row.keys for row in rows]).tolist()
+    keys_of_rows = [row.keys for row in rows]
+    scores = scorer.score_many(x, keys_of_rows).tolist()
     packed = features.pack(fixed)
     values = x.tolist()
     name, version, updates, cold = scorer.name, scorer.version, scorer.updates, scorer.cold
     fence, likely = scorer.bands or (rules.band_fence_min, rules.band_likely_min)
-    reasons = _reasons(rules, scorer, rows, x, scores, fence=fence, likely=likely)
+    reasons = reasons_of(rules, scorer, lambda n: rows[n].event.event_id, keys_of_rows, x, scores, (fence, likely))
     encode, feature_values = records.encode, features.FeatureValues
     bands = [0, 0, 0]
+    feature_records: list[Keyed] = []
+    score_records: list[Keyed] = []
     for row, score, data, numbers, why in zip(rows, scores, packed, values, reasons, strict=True):
         event, event_time, session_id, events, late, sample, keys, visitor, watermark = row
         sample.score, sample.x, sample.model_version, sample.cold = score, data, version, cold
@@ -91,7 +94,7 @@ def write_scores(
         band = records.BANDS[code]
         event_id, visitor_id, event_type = event.event_id, event.visitor_id, event.event_type
         key = visitor_id.encode()
-        effects.features.append(
+        feature_records.append(
             (
                 key,
                 encode(
@@ -108,7 +111,7 @@ def write_scores(
                 ),
             )
         )
-        effects.scores.append(
+        score_records.append(
             (
                 key,
                 encode(
@@ -134,6 +137,7 @@ def write_scores(
             )
         )
         visitor.last_score = last_score(event_id, event_time, session_id, sample, band)
+    effects.features, effects.scores = feature_records, score_records
     effects.bands.update({band: count for band, count in zip(records.BANDS, bands, strict=True) if count})
 
 
@@ -161,54 +165,68 @@ def is_sampled(event_id: str) -> bool:
     return (crc32(event_id.encode()) * _MIX & 0xFFFFFFFF) * SAMPLED_ONE_IN < 1 << 32
 
 
-def _reasons(
+def reasons_of(
     rules: Rules,
     scorer: Scorer,
-    rows: list[Scored],
+    event_id: Callable[[int], str],
+    keys: Sequence[Keys],
     x: npt.NDArray[np.float64],
-    scores: list[float],
-    *,
-    fence: float,
-    likely: float,
+    scores: Sequence[float],
+    bands: tuple[float, float],
 ) -> list[Reasons | msgspec.UnsetType]:
-    """The reasons of those scores that are to have some, asked for together."""
-    found: list[Reasons | msgspec.UnsetType] = [msgspec.UNSET] * len(rows)
+    """The reasons of those rows that are to have some, asked for together; `event_id` gives the n-th row's."""
+    found: list[Reasons | msgspec.UnsetType] = [msgspec.UNSET] * len(scores)
     if rules.reasons == "off" or scorer.cold:
         return found
     if rules.reasons == "fence":
+        fence, likely = bands
         chosen = [n for n, score in enumerate(scores) if fence <= score < likely]
     elif rules.reasons == "sampled":
-        chosen = [n for n, row in enumerate(rows) if is_sampled(row.event.event_id)]
+        chosen = [n for n in range(len(scores)) if is_sampled(event_id(n))]
     else:
-        chosen = list(range(len(rows)))
+        chosen = list(range(len(scores)))
     if chosen:
-        for n, reasons in zip(chosen, scorer.reasons_many(x[chosen], [rows[n].keys for n in chosen]), strict=True):
+        for n, reasons in zip(chosen, scorer.reasons_many(x[chosen], [keys[n] for n in chosen]), strict=True):
             found[n] = reasons
     return found
 
 
 def write_examples(effects: Effects, resolved: list[Resolved]) -> None:
-    """Write the examples, in an order and with ordinals that do not depend on where batches are cut.
+    """Write the examples, in the order and with the ordinals of `ordinals`."""
+    order = ordinals((entry.trigger, entry.visitor_id, len(entry.outcomes)) for entry in resolved)
+    effects.examples = [record for place, first in order for record in example_records(resolved[place], first)]
 
-    Nor do they depend on which other visitors' outcomes had been taken before a crash.
-    """
-    found: list[tuple[Outcome, tuple[int, int, int], int]] = []
-    ranked = [(entry.trigger, crc32(entry.visitor_id.encode()), entry.visitor_id, entry.outcomes) for entry in resolved]
-    ranked.sort(key=lambda entry: entry[:3])
-    place, n = None, 0
-    for trigger, rank, _, told in ranked:
-        if place != (trigger, rank):
-            place, n = (trigger, rank), 0
-        for left, outcome in zip(reversed(range(len(told))), told, strict=True):
-            found.append((outcome, (*trigger, rank << _ORDINAL_BITS | n), left))
-            n += 1
-    if not found:
-        return
-    values = features.to_float(features.unpack_many([outcome.sample.x for outcome, _, _ in found])).tolist()
-    effects.examples += [
-        (outcome.visitor_id.encode(), records.encode(example_record(outcome, position, left, numbers)))
-        for (outcome, position, left), numbers in zip(found, values, strict=True)
+
+def example_records(resolved: Resolved, first: int) -> list[Keyed]:
+    """The examples of one visitor's outcomes, with ordinals from `first` on."""
+    told = resolved.outcomes
+    if not told:
+        return []
+    key = resolved.visitor_id.encode()
+    values = features.to_float(features.unpack_many([outcome.sample.x for outcome in told])).tolist()
+    return [
+        (key, records.encode(example_record(outcome, (*resolved.trigger, first + n), len(told) - 1 - n, numbers)))
+        for n, (outcome, numbers) in enumerate(zip(told, values, strict=True))
     ]
+
+
+def ordinals(resolved: Iterable[tuple[tuple[int, int], str, int]]) -> list[tuple[int, int]]:
+    """In which order outcomes are written, given as (trigger, visitor, examples): the place of each, its first ordinal.
+
+    Neither depends on where batches are cut, nor on which other visitors' outcomes had been taken before a crash.
+    """
+    ranked = sorted(
+        (trigger, crc32(visitor_id.encode()), visitor_id, place, count)
+        for place, (trigger, visitor_id, count) in enumerate(resolved)
+    )
+    found = []
+    before, n = None, 0
+    for trigger, rank, _, place, count in ranked:
+        if before != (trigger, rank):
+            before, n = (trigger, rank), 0
+        found.append((place, rank << ORDINAL_BITS | n))
+        n += count
+    return found
 
 
 def example_record(

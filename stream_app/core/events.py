@@ -46,13 +46,20 @@ EVENT_TIME_AHEAD_MS_MAX: Final = 24 * 3600 * 1000
 #: Ids become Redis keys and Kafka keys; 256 bytes hold every id format we know (UUIDs, GA client ids, hashes).
 ID_LENGTH_MAX: Final = 256
 
+#: URLs and search terms; browsers and servers cut longer ones, too.
+TEXT_LENGTH_MAX: Final = 4096
+
+#: Money and pieces of one event; the bounds keep sums finite whatever a bot sends.
+AMOUNT_MAX: Final = 1e9
+QUANTITY_MAX: Final = 1e6
+
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH_MAX)]
-Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH_MAX)]
 ShortText = Annotated[str, msgspec.Meta(max_length=ID_LENGTH_MAX)]
 #: Milliseconds since the Unix epoch, UTC; on the wire also RFC 3339 text with an offset.
 TimeMs = int | Annotated[datetime.datetime, msgspec.Meta(tz=True)]
-#: Money in the unit of `currency`; the bound keeps sums finite whatever a bot sends.
-Amount = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+#: Money in the unit of `currency`.
+Amount = Annotated[float, msgspec.Meta(ge=0.0, le=AMOUNT_MAX)]
 
 
 class Event(msgspec.Struct, gc=False, omit_defaults=True):
@@ -71,7 +78,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     category: ShortText | None = None
     brand: ShortText | None = None
     price: Amount | None = None
-    quantity: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] | None = None
+    quantity: Annotated[float, msgspec.Meta(ge=0.0, le=QUANTITY_MAX)] | None = None
     currency: ShortText | None = None
     order_id: ShortText | None = None
     page_url: Text | None = None

@@ -17,7 +17,6 @@ come, and the base rate is served (DESIGN §7, recipe 2). `hold_ms` sets a commo
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
@@ -28,22 +27,19 @@ from stream_app.core.bands import Bands, BandThresholds, Offer
 from stream_app.core.champion import Champion
 from stream_app.core.contender import Contender, moved
 from stream_app.core.drift import Drift
-from stream_app.core.events import EVENT_TIME_MS_MIN
-from stream_app.core.features import FEATURE_NAMES, FeatureValues
+from stream_app.core.example_decoding import TypedExample, check_finite
 from stream_app.core.model import (
-    SCORE_MIN,
     IntentModel,
     NonFiniteError,
     PurchasePriors,
     Rows,
-    input_row,
+    input_rows,
     learn_touched,
 )
-from stream_app.core.pages import TRANSITION_CODES
 from stream_app.core.prequential import Prequential
-from stream_app.core.priors import HALF_LIFE_MS
+from stream_app.core.prior_tables import clock_of
+from stream_app.core.priors import HALF_LIFE_MS, Clock
 from stream_app.core.records import Example
-from stream_app.core.state import TRANSITION_TIMES_MAX
 
 #: Positives that may wait at once: an hour of a large shop's cold start. The oldest is learned when one more comes.
 HELD_MAX: Final = 5_000
@@ -54,41 +50,6 @@ _EPISODE_EXAMPLES_MAX: Final = 24
 #: From the first outcome to the last: 2^(span / half-life) of the priors' forward decay must stay a finite number, also
 #: when millions of them are added up. 38 years; 39 would be too long.
 LEARNING_SPAN_MS_MAX: Final = 980 * HALF_LIFE_MS
-
-#: 2200-01-01. No outcome is of a later time, and an absurd first one would be the priors' landmark for good.
-_TIME_MS_MAX: Final = 7_258_118_400_000
-
-#: Scored events that an example may stand for: sums and squares of any number of such weights stay finite.
-_WEIGHT_MAX: Final = 1e9
-#: A weight is 1 or more; below this the quotients of its squares are nothing.
-_WEIGHT_MIN: Final = 1e-9
-
-#: What arrays and snapshots can hold.
-_INT_MAX: Final = 2**63 - 1
-#: Sets are asked in a third of the time of `min` and `max`, and this is asked of every example.
-_TIMES: Final = frozenset(range(1, TRANSITION_TIMES_MAX + 1))
-_CODES: Final = frozenset(range(-1, TRANSITION_CODES))
-
-
-class TypedExample(Example, gc=False):
-    """An example as the trainer reads it, with its features typed."""
-
-    features: FeatureValues  # type: ignore[valid-type]
-
-
-class UnreadableExampleError(ValueError):
-    """A record of the examples topic is no example: it is left out."""
-
-
-_DECODER: Final = msgspec.json.Decoder(TypedExample)
-
-
-def decode_example(value: bytes | None) -> TypedExample:
-    """The example in a record; UnreadableExampleError if there is none."""
-    try:
-        return _DECODER.decode(value or b"")
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableExampleError(str(error)) from None
 
 
 class Learner:
@@ -196,19 +157,13 @@ class Learner:
 
     def export(self) -> dict[str, Any]:
         """All of the fold's state but the priors' entries and the challengers, as plain values and arrays."""
-        table = self.priors.table
         return {
             "model": self.champion.name,
             "champion": self.champion.export(),
             "serving": self.serving.export(),
             "standings": [list(contender.standing()) for contender in self.contenders.values()],
             "bands": self.bands.export(),
-            "priors": {
-                "landmark": table.landmark,
-                "newest": table.newest,
-                "base": list(table.base),
-                "base_rate": table.initial_base_rate,
-            },
+            "priors": clock_of(self.priors.table).export(),
             "prequential": self.prequential.export(),
             "drift": self.drift.export(),
             "updates": self.updates,
@@ -264,9 +219,7 @@ class Learner:
             }
             contenders[name].restore(values["serving"])
             notes = _restore_challengers(contenders, challengers, champion=name)
-            priors = values["priors"]
-            landmark, newest, base = int(priors["landmark"]), int(priors["newest"]), [float(n) for n in priors["base"]]
-            initial = float(priors["base_rate"])
+            of_priors = Clock.read(values["priors"])
             bands.restore(values["bands"])
             prequential.restore(values["prequential"])
             drift.restore(values["drift"])
@@ -285,7 +238,7 @@ class Learner:
             raise ValueError(f"got a damaged snapshot of model {values.get('model')!r} ({error!r})") from None
         self.contenders, self.champion, self.bands = contenders, champion, bands
         self.priors, self.lineage = ours, lineage
-        ours.table.set_clock(landmark=landmark, newest=newest, base=base, initial_base_rate=initial)
+        ours.table.set_clock(**of_priors._asdict())
         self.prequential, self.drift = prequential, drift
         self.updates, self.version = updates, version
         self.positives, self.negatives, self.repeated = positives, negatives, repeated
@@ -356,20 +309,27 @@ class Learner:
             self._release()
             return
         self.drift.observe(examples)
-        rows = Rows([input_row(self.priors, example) for example in examples])
-        label, weights = examples[0].label, [example.weight for example in examples]
+        rows = input_rows(self.priors, examples)
+        label = examples[0].label
         if self.serving.warm:
-            self._compare(rows, label, weights)
-        for n, example in enumerate(examples):
-            if label and self._must_wait(example):
-                self.held.append(example)
-                if len(self.held) > HELD_MAX:
-                    self._learn(self.held.popleft())
-                continue
-            self._learn(example, rows, n)
+            self._compare(rows, label, [example.weight for example in examples])
+        if label and any(map(self._must_wait, examples)):
+            self._learn_or_hold(examples, rows)
+        else:
+            self._learn(examples, rows)
             if not label:
-                self.frontier = max(self.frontier, example.event_time)
+                self.frontier = max(self.frontier, *(example.event_time for example in examples))
         self._release()
+
+    def _learn_or_hold(self, examples: list[Example], rows: Rows) -> None:
+        """Of positives that came together some must wait."""
+        for n, example in enumerate(examples):
+            if not self._must_wait(example):
+                self._learn([example], rows.only(n))
+                continue
+            self.held.append(example)
+            if len(self.held) > HELD_MAX:
+                self._learn([self.held.popleft()])
 
     def _compare(self, rows: Rows, label: int, weights: list[float]) -> None:
         champion = self.serving
@@ -409,20 +369,22 @@ class Learner:
             oldest = self.held[0].event_time
             if oldest > self.frontier or oldest + self.hold_ms > self.clock:
                 return
-            self._learn(self.held.popleft())
+            self._learn([self.held.popleft()])
 
-    def _learn(self, example: Example, rows: Rows | None = None, n: int = 0) -> None:
-        """Teach all models, then the priors; its inputs are the n-th of `rows`, or else those of now."""
+    def _learn(self, examples: list[Example], rows: Rows | None = None) -> None:
+        """Teach all models examples of one episode, then the priors; `rows` are their inputs, or else those of now."""
         if rows is None:
-            rows = Rows([input_row(self.priors, example)])
-        closes = example.touched is not None
+            rows = input_rows(self.priors, examples)
+        label = examples[0].label
+        event_ids = [example.event_id for example in examples]
+        closed = sum(example.touched is not None for example in examples)
         for contender in self.contenders.values():
-            contender.learn(rows, n, example.label, closes=closes, event_id=example.event_id)
-        learn_touched(self.priors, example)
-        self.updates += 1
-        if closes:
-            self.positives += example.label
-            self.negatives += 1 - example.label
+            contender.learn(rows, label, closed=closed, event_ids=event_ids)
+        for example in examples:
+            learn_touched(self.priors, example)
+        self.updates += len(examples)
+        self.positives += closed * label
+        self.negatives += closed * (1 - label)
 
     def _correct(self, examples: list[Example]) -> None:
         """Put right an outcome that was learned with the other label.
@@ -438,12 +400,12 @@ class Learner:
         dropped = self._drop_held(examples)
         if last.touched is not None and last.event_id not in dropped:
             self.priors.table.unlearn(last.touched, last.previous, last.previous_time)
-        rows = Rows([input_row(self.priors, example) for example in examples])
+        rows = input_rows(self.priors, examples)
         for n, example in enumerate(examples):
             event_id, touched = example.event_id, example.touched
             for contender in self.contenders.values():
                 if event_id in dropped:
-                    contender.learn(rows, n, label, closes=touched is not None, event_id=event_id)
+                    contender.learn(rows.only(n), label, closed=int(touched is not None), event_ids=[event_id])
                 else:
                     parted = touched is not None and touched.parted
                     contender.correct(
@@ -507,93 +469,3 @@ def _same_episode(one: Example, other: Example) -> bool:
         other.session_id,
         other.label,
     )
-
-
-def check_finite(example: Example) -> None:
-    """Refuse an example that would poison a model.
-
-    Raises
-    ------
-    NonFiniteError
-        Naming what is not finite or out of range.
-    """
-    values = msgspec.structs.astuple(example.features)
-    # One sum tells for all: it is finite only if every term is (features lie within ± 200,000).
-    if not math.isfinite(sum(values)):
-        name = next((n for n, value in zip(FEATURE_NAMES, values, strict=True) if not math.isfinite(value)), "?")
-        raise NonFiniteError(f"example {example.event_id}: feature {name} is not finite")
-    if not SCORE_MIN <= example.score <= 1.0 - SCORE_MIN:
-        raise NonFiniteError(
-            f"example {example.event_id}: got score {example.score}, expected {SCORE_MIN} to {1.0 - SCORE_MIN}"
-        )
-    if example.label not in (0, 1) or not _WEIGHT_MIN <= example.weight <= _WEIGHT_MAX:
-        raise NonFiniteError(
-            f"example {example.event_id}: got label {example.label} and weight {example.weight}, "
-            f"expected 0 or 1 and {_WEIGHT_MIN} to {_WEIGHT_MAX}"
-        )
-    if example.previous not in (-1, 1 - example.label):
-        raise NonFiniteError(
-            f"example {example.event_id}: got label {example.label} and previous label {example.previous}, "
-            "expected the other one, or -1"
-        )
-    _check_integers(example)
-    _check_names(example)
-
-
-def _check_integers(example: Example) -> None:
-    """JSON's integers have no end, but those of arrays and snapshots do."""
-    label_time, previous_time = example.label_time, example.previous_time
-    previous_min = EVENT_TIME_MS_MIN if example.previous >= 0 else -1
-    if not (EVENT_TIME_MS_MIN <= label_time <= _TIME_MS_MAX and previous_min <= previous_time <= _TIME_MS_MAX):
-        raise NonFiniteError(
-            f"example {example.event_id}: got label_time {label_time} and previous_time {previous_time}, "
-            f"expected {EVENT_TIME_MS_MIN} to {_TIME_MS_MAX}"
-        )
-    kind, trigger, n = example.position
-    if not (
-        0 <= kind <= 2
-        and 0 <= trigger <= _INT_MAX
-        and 0 <= n <= _INT_MAX
-        and EVENT_TIME_MS_MIN <= example.event_time <= _TIME_MS_MAX
-        and 0 <= example.events <= _INT_MAX
-        and -1 <= example.model_version <= _INT_MAX
-        and -1 <= example.events_offset <= _INT_MAX
-        and 0 <= example.left <= _INT_MAX
-        and 0 <= example.schema <= _INT_MAX
-    ):
-        raise NonFiniteError(
-            f"example {example.event_id}: got position {example.position}, event_time {example.event_time}, "
-            f"events {example.events}, model_version {example.model_version}, events_offset {example.events_offset}, "
-            f"left {example.left}, schema {example.schema}: one is out of its range"
-        )
-
-
-def _check_names(example: Example) -> None:
-    """What the priors read: they divide by times, and write codes as text."""
-    keys, touched = example.keys, example.touched
-    if not (
-        -1 <= keys.step <= _INT_MAX
-        and -1 <= keys.transition <= _INT_MAX
-        and (not keys.transitions or _are_counted(keys.transitions))
-    ):
-        raise NonFiniteError(
-            f"example {example.event_id}: got keys with step {keys.step}, transition {keys.transition} and transitions "
-            f"{keys.transitions}, expected codes, and transitions with 1 to {TRANSITION_TIMES_MAX} times each"
-        )
-    if touched is None:
-        return
-    if not (_are_codes(touched.steps) and (not touched.transitions or _are_counted(touched.transitions))):
-        raise NonFiniteError(
-            f"example {example.event_id}: got touched with steps {touched.steps} and transitions "
-            f"{touched.transitions}, expected codes, and transitions with 1 to {TRANSITION_TIMES_MAX} times each"
-        )
-
-
-def _are_counted(transitions: list[int]) -> bool:
-    codes, times = transitions[::2], transitions[1::2]
-    return len(codes) == len(times) and _TIMES.issuperset(times) and _are_codes(codes)
-
-
-def _are_codes(codes: list[int]) -> bool:
-    # One that this version does not know is passed over by the priors. They are rare, and so may take longer.
-    return _CODES.issuperset(codes) or (min(codes) >= -1 and max(codes) <= _INT_MAX)

@@ -1,4 +1,4 @@
-"""Logistic regression by online Newton steps (extended Kalman filter), in NumPy.
+"""Logistic regression by online Newton steps (extended Kalman filter).
 
 Each example updates the weights by a Newton step on the posterior that the examples before it left, so every example is
 used as well as a batch fit would use it, with no learning rate to tune. Inputs are standardised by running moments.
@@ -9,18 +9,28 @@ with sample weight c: the Sherman–Morrison form of P⁻¹ ← P⁻¹ + c r z z
 a little (`DRIFT`), the transition of a Kalman filter: P ← (1 − q/P₀) P + q I. Without it P shrinks for ever, and what a
 shop changes after a million examples would not be learned in time. See N. Houlsby's and others' notes on Bayesian
 online logistic regression, and L. Bottou, "Online Learning and Stochastic Approximations" (1998), §4 on second order.
+
+The step is compiled where the extension is built; `learn_rows` here is its reference and stands in for it. Both add in
+the same order and round alike, so that what was learned with one can be folded again with the other, to the last bit.
+That is why no BLAS is asked: its sums come out differently on every processor.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from array import array
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dsymv, dsyr
+
+from stream_app.core.native import native
 
 Vector = npt.NDArray[np.float64]
+
+#: `predict_rows`, or its twin.
+Predict = Callable[[Vector, Vector, Vector, Vector], bytes]
 
 #: Prior variance of all weights together: before anything is learned, inputs of the usual size are believed to move the
 #: logit by about one. Each of 62 then has 0.016; with the 0.1 of DESIGN §7, which had half as many inputs, they are
@@ -38,6 +48,9 @@ _DRIFT_EVERY: Final = 64
 #: Clip of the z-scores: one freak value must not turn the weights.
 Z_MAX: Final = 5.0
 
+#: Logits beyond it are as sure as they get, and e to their power is still a number.
+_LOGIT_MAX: Final = 700.0
+
 #: Floor of p(1 − p): a confident mistake would otherwise take a step without bound.
 R_MIN: Final = 1e-4
 
@@ -46,6 +59,113 @@ VARIANCE_MIN: Final = 1e-12
 
 #: Examples before the running moments are trusted; until then inputs count as 0.
 _MOMENTS_MIN: Final = 2
+
+
+class Step(Protocol):
+    """Learns rows one after the other, changing the arrays in place; gives how many examples have been learned in all.
+
+    Arrays are float64 in C order: `mean`, `m2` (sums of squared deviations) and `scale` (inverse deviations) of shape
+    (W,), `weights` (W + 1,), `covariance` (W + 1, W + 1), symmetric, `rows` (N, W). All rows have this label (0 or 1)
+    and sample weight. Every `every` examples the covariance is multiplied by `keep`, and `add` put on its diagonal.
+    """
+
+    def __call__(
+        self,
+        mean: Vector,
+        m2: Vector,
+        scale: Vector,
+        weights: Vector,
+        covariance: Vector,
+        rows: Vector,
+        *,
+        count: int,
+        label: int,
+        weight: float,
+        every: int,
+        keep: float,
+        add: float,
+    ) -> int:
+        """Learn."""
+        ...
+
+
+def learn_rows(
+    mean: Vector,
+    m2: Vector,
+    scale: Vector,
+    weights: Vector,
+    covariance: Vector,
+    rows: Vector,
+    *,
+    count: int,
+    label: int,
+    weight: float,
+    every: int,
+    keep: float,
+    add: float,
+) -> int:
+    """`Step` in NumPy."""
+    # Into buffers throughout: at this size NumPy's own cost is in making arrays, not in the sums.
+    size = len(weights)
+    z, pz, products, square = np.ones(size), np.empty(size), np.empty(size), np.empty((size, size))
+    centred, inputs = products[:-1], z[:-1]
+    for x in rows:
+        count += 1
+        np.subtract(x, mean, out=centred)
+        np.divide(centred, count, out=inputs)
+        mean += inputs
+        np.subtract(x, mean, out=inputs)
+        centred *= inputs
+        m2 += centred
+        rescale(scale, m2, count)
+        inputs *= scale
+        np.minimum(inputs, Z_MAX, out=inputs)
+        np.maximum(inputs, -Z_MAX, out=inputs)
+        # Products, then their sum along a contiguous row: NumPy's order of adding is part of the result.
+        logit = float(np.add.reduce(np.multiply(weights, z, out=products)))
+        p = _sigmoid(logit)
+        r = max(p * (1.0 - p), R_MIN)
+        np.add.reduce(np.multiply(covariance, z, out=square), axis=1, out=pz)
+        narrowing = 1.0 / (1.0 / (weight * r) + float(np.add.reduce(np.multiply(z, pz, out=products))))
+        np.multiply(pz[:, None], pz, out=square)
+        square *= narrowing
+        covariance -= square
+        pz *= narrowing * (label - p) / r
+        weights += pz
+        if count % every == 0:
+            covariance *= keep
+            covariance.reshape(-1)[:: size + 1] += add
+    return count
+
+
+def rescale(scale: Vector, m2: Vector, count: int) -> None:
+    """The inverse deviations of inputs, in place, from the sums of squared deviations of `count` rows."""
+    if count < _MOMENTS_MIN:
+        return
+    np.divide(m2, count, out=scale)
+    # An input that has not varied yet says nothing: an infinite deviation makes its z-score 0.
+    scale[scale <= VARIANCE_MIN] = np.inf
+    np.sqrt(scale, out=scale)
+    np.reciprocal(scale, out=scale)
+
+
+def predict_rows(mean: Vector, scale: Vector, weights: Vector, rows: Vector) -> bytes:
+    """Probabilities of N rows, float64; arrays as `Step` has them. A row's value does not depend on the others."""
+    z = np.ones((len(rows), len(weights)))
+    np.clip((rows - mean) * scale, -Z_MAX, Z_MAX, out=z[:, :-1])
+    z *= weights
+    return array("d", map(_sigmoid, np.add.reduce(z, axis=1).tolist())).tobytes()
+
+
+def _sigmoid(logit: float) -> float:
+    # NaN stays NaN. Not NumPy's exp: it differs in the last bit from the C library's, and from processor to processor.
+    within = _LOGIT_MAX if logit > _LOGIT_MAX else -_LOGIT_MAX if logit < -_LOGIT_MAX else logit
+    return 1.0 / (1.0 + math.exp(-within))
+
+
+#: What learns, and what predicts.
+_STEP: Final[Step] = getattr(native, "newton_learn", learn_rows)
+_PREDICT: Final[Predict] = getattr(native, "newton_predict", predict_rows)
 
 
 class NewtonLogistic:
@@ -58,23 +178,15 @@ class NewtonLogistic:
         self.m2: Vector = np.zeros(width)
         self.weights: Vector = np.zeros(width + 1)
         self.weights[-1] = math.log(base_rate / (1.0 - base_rate))
-        #: its lower triangle; what stands above it is not looked at
-        self.covariance: Vector = np.asfortranarray(np.eye(width + 1) * LOGIT_VARIANCE / width)
+        self.covariance: Vector = np.eye(width + 1) * LOGIT_VARIANCE / width
         # The bias starts at an assumed base rate, not at a known one.
         self.covariance[-1, -1] = 1.0
-        self._diagonal = np.diag_indices(width + 1)
         self._scale: Vector = np.zeros(width)
-        self._z: Vector = np.ones(width + 1)
-        self._centred: Vector = np.empty(width)
-        self._buffer: Vector = np.empty(width)
 
     def predict_many(self, x: Vector) -> Vector:
-        """Probabilities, shape (N,), of inputs of shape (N, width). A row's value does not depend on the others."""
-        z = np.ones((len(x), self.width + 1))
-        np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:, :-1])
-        # A sum along contiguous rows is the same for one row and for many; a BLAS product is not.
-        result: Vector = 1.0 / (1.0 + np.exp(-(z * self.weights).sum(axis=1)))
-        return result
+        """Probabilities, shape (N,), read-only, of inputs of shape (N, width), each as if it were alone."""
+        rows = np.ascontiguousarray(x, dtype=np.float64)
+        return np.frombuffer(_PREDICT(self.mean, self._scale, self.weights, rows))
 
     def terms(self, x: Vector) -> Vector:
         """What each input adds to the logit, shape (N, width): 0 at its running mean. The bias is the rest of it."""
@@ -83,29 +195,25 @@ class NewtonLogistic:
 
     def learn(self, x: Vector, label: int, weight: float = 1.0) -> None:
         """Learn one example: inputs of shape (width,), label 0 or 1, sample weight > 0. Input must be finite."""
-        # In place and into buffers throughout: at this size NumPy's own cost is in making arrays, not in the sums.
-        self.count += 1
-        z, centred, buffer = self._z, self._centred, self._buffer
-        np.subtract(x, self.mean, out=centred)
-        np.divide(centred, self.count, out=buffer)
-        self.mean += buffer
-        np.subtract(x, self.mean, out=buffer)
-        centred *= buffer
-        self.m2 += centred
-        self._rescale()
-        buffer *= self._scale
-        np.minimum(buffer, Z_MAX, out=buffer)
-        np.maximum(buffer, -Z_MAX, out=z[:-1])
-        p = 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, float(z.dot(self.weights))))))
-        r = max(p * (1.0 - p), R_MIN)
-        # One triangle by BLAS, in place: a third of the time of NumPy's outer product, and never lopsided.
-        pz = dsymv(1.0, self.covariance, z, lower=1)
-        scale = 1.0 / (1.0 / (weight * r) + float(z.dot(pz)))
-        self.covariance = dsyr(-scale, pz, lower=1, a=self.covariance, overwrite_a=1)
-        pz *= scale * (label - p) / r
-        self.weights += pz
-        if self.count % _DRIFT_EVERY == 0:
-            self._wander()
+        self.learn_many(x[None, :], label, weight)
+
+    def learn_many(self, x: Vector, label: int, weight: float = 1.0) -> None:
+        """Learn examples of one label one after the other: inputs of shape (N, width), as `learn` in turn."""
+        step = _DRIFT_EVERY * DRIFT
+        self.count = _STEP(
+            self.mean,
+            self.m2,
+            self._scale,
+            self.weights,
+            self.covariance,
+            np.ascontiguousarray(x, dtype=np.float64),
+            count=self.count,
+            label=label,
+            weight=weight,
+            every=_DRIFT_EVERY,
+            keep=1.0 - step * self.width / LOGIT_VARIANCE,
+            add=step,
+        )
 
     def correct(self, x: Vector, delta: int, weight: float = 1.0) -> None:
         """An example that was learned has turned out otherwise: its label moves by `delta`, from 0 to 1 or back (−1).
@@ -117,7 +225,7 @@ class NewtonLogistic:
         """
         z = np.ones(self.width + 1)
         np.clip((x - self.mean) * self._scale, -Z_MAX, Z_MAX, out=z[:-1])
-        self.weights += weight * delta * dsymv(1.0, self.covariance, z, lower=1)
+        self.weights += weight * delta * (self.covariance * z).sum(axis=1)
 
     def export(self) -> dict[str, Any]:
         """Everything that predicting and learning need, as plain arrays of their own: learning changes its in place."""
@@ -126,7 +234,7 @@ class NewtonLogistic:
             "mean": self.mean.copy(),
             "m2": self.m2.copy(),
             "weights": self.weights.copy(),
-            "covariance": np.tril(self.covariance) + np.tril(self.covariance, -1).T,
+            "covariance": self.covariance.copy(),
         }
 
     def restore(self, arrays: dict[str, Any]) -> None:
@@ -151,21 +259,8 @@ class NewtonLogistic:
             if not np.isfinite(array).all():
                 raise ValueError(f"newton snapshot: got a non-finite number in {name}")
         self.count = int(arrays["count"])
-        self.mean, self.m2 = arrays["mean"].copy(), arrays["m2"].copy()
-        self.weights, self.covariance = arrays["weights"].copy(), np.asfortranarray(arrays["covariance"]).copy("F")
-        self._rescale()
-
-    def _wander(self) -> None:
-        step = _DRIFT_EVERY * DRIFT
-        self.covariance *= 1.0 - step * self.width / LOGIT_VARIANCE
-        self.covariance[self._diagonal] += step
-
-    def _rescale(self) -> None:
-        if self.count < _MOMENTS_MIN:
-            return
-        scale = self._scale
-        np.divide(self.m2, self.count, out=scale)
-        # An input that has not varied yet says nothing: an infinite deviation makes its z-score 0.
-        scale[scale <= VARIANCE_MIN] = np.inf
-        np.sqrt(scale, out=scale)
-        np.reciprocal(scale, out=scale)
+        self.mean, self.m2, self.weights, self.covariance = (
+            np.array(arrays[name], dtype=np.float64, order="C") for name in shapes
+        )
+        self._scale = np.zeros(self.width)
+        rescale(self._scale, self.m2, self.count)

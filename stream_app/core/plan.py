@@ -30,6 +30,25 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...  # noqa: D102
 
 
+class CompiledEvents(Protocol):
+    """What the compiled engine has read: the accepted events of a batch."""
+
+    #: distinct visitors in order of appearance; of each event its offset, and the watermark time after it
+    visitors: list[str]
+    offsets: list[int]
+    watermarks: list[int]
+
+    def record_of(self, event: int) -> int:
+        """Of an event the place of its record."""
+        ...
+
+    def observe(
+        self, newest: int, live: bool, received: int, recent: list[tuple[int, int]], grace_ms: int
+    ) -> tuple[int, bool, int, list[tuple[int, int]], int]:
+        """Let event time pass, as `Watermark.observe` for each; the watermark's fields after, and the events ahead."""
+        ...
+
+
 class Scorer(Protocol):
     """The model as it serves: fixed during one batch."""
 
@@ -74,6 +93,8 @@ class Rules:
     band_likely_min: float
     #: which scores come with reasons
     reasons: Literal["off", "fence", "sampled", "all"] = "off"
+    #: who folds: the compiled engine or its reference in Python; `auto` is the former where it is built
+    engine: Literal["auto", "compiled", "python"] = "auto"
 
 
 @dataclass(slots=True)
@@ -81,7 +102,12 @@ class Plan:
     """A decoded batch, and what it needs before it can be applied."""
 
     labels: list[tuple[int, CheckoutLabel]] = field(default_factory=list)
+    #: offset and event, where Python reads them; where the compiled engine does, what it has read
     events: list[tuple[int, Event]] = field(default_factory=list)
+    compiled: CompiledEvents | None = None
+    records: Sequence[Record] = ()
+    #: of the events, whoever has read them
+    offsets: list[int] = field(default_factory=list)
     #: watermark time after each event, never falling, and the state after the last
     watermarks: list[int] = field(default_factory=list)
     watermark: Watermark = field(default_factory=Watermark)

@@ -11,7 +11,7 @@ all examples until then, and the next ones are judged by it.
 Outcomes that turn out otherwise (`correct`) are put right since the start, exactly but for F1, which takes the present
 threshold for the one of old; the window is put right where the example is still in it.
 
-Examples wait in a list and are counted some at a time, vectorised: 2 µs an example. When is of no consequence.
+What is asked of examples waits in lists and is counted some at a time, vectorised. When is of no consequence.
 """
 
 from __future__ import annotations
@@ -69,15 +69,14 @@ class Prequential:
         self._observed = 0
         self._total = _counts()
         self._window = _Window()
-        #: example, label, sign
-        self._waiting: list[tuple[Example, int, int]] = []
+        self._waiting = _Waiting()
 
     def observe(self, example: Example) -> None:
         """Take a served score whose label has come. Cold scores are counted apart: they are no one's prediction."""
         if example.cold:
             self.cold_examples += 1
             return
-        self._waiting.append((example, example.label, 1))
+        self._waiting.add(example, example.label, 1.0)
         self._observed += 1
         if not self._observed % _THRESHOLD_EXAMPLES:
             self._count()
@@ -87,7 +86,8 @@ class Prequential:
         """An example that was observed with the label `former` has its own label after all."""
         if example.cold or former == example.label:
             return
-        self._waiting += ((example, former, -1), (example, example.label, 1))
+        self._waiting.add(example, former, -1.0)
+        self._waiting.add(example, example.label, 1.0)
         if len(self._waiting) >= _WAITING_MAX:
             self._count()
 
@@ -138,30 +138,58 @@ class Prequential:
         if not 0.0 < threshold <= 1.0:
             raise ValueError(f"prequential: got threshold {threshold}")
         self.cold_examples, self._observed, self.threshold, self._total = cold, observed, threshold, total
-        self._window, self._waiting = _Window(), []
+        self._window, self._waiting = _Window(), _Waiting()
 
     def _count(self) -> None:
         """Count the rows that wait. One threshold holds for all of them: it moves only after this."""
-        if not self._waiting:
+        if not len(self._waiting):
             return
-        waiting, self._waiting = self._waiting, []
-        number = len(waiting)
-        examples = [example for example, _, _ in waiting]
-        rows = Rows(
-            np.array([example.score for example in examples]),
-            np.array([label for _, label, _ in waiting], dtype=np.float64),
-            np.array([example.weight for example in examples]),
-            np.array([sign for _, _, sign in waiting], dtype=np.float64),
-            np.full(number, self.threshold),
-        )
-        place = Place(
-            np.array([example.events for example in examples]),
-            np.array([example.features.n_cart == 0.0 for example in examples]),
-            np.array([example.features.n_checkout == 0.0 for example in examples]),
-        )
+        waiting, self._waiting = self._waiting, _Waiting()
+        rows, place = waiting.rows(self.threshold), waiting.place()
         for name, chosen in SLICES.items():
             self._total[name].add(rows.part(chosen(place)))
-        self._window.add(rows, place, [example.event_id for example in examples])
+        self._window.add(rows, place, waiting.event_ids)
+
+
+class _Waiting:
+    """Rows that wait to be counted, column by column: the examples themselves would be kept in memory, and out of the
+    caches by the time they are counted."""
+
+    def __init__(self) -> None:
+        self.event_ids: list[str] = []
+        self._score: list[float] = []
+        self._label: list[float] = []
+        self._weight: list[float] = []
+        self._sign: list[float] = []
+        self._events: list[int] = []
+        self._before_cart: list[bool] = []
+        self._before_checkout: list[bool] = []
+
+    def __len__(self) -> int:
+        return len(self.event_ids)
+
+    def add(self, example: Example, label: int, sign: float) -> None:
+        features = example.features
+        self.event_ids.append(example.event_id)
+        self._score.append(example.score)
+        self._label.append(label)
+        self._weight.append(example.weight)
+        self._sign.append(sign)
+        self._events.append(example.events)
+        self._before_cart.append(features.n_cart == 0.0)
+        self._before_checkout.append(features.n_checkout == 0.0)
+
+    def rows(self, threshold: float) -> Rows:
+        return Rows(
+            np.array(self._score, dtype=np.float64),
+            np.array(self._label, dtype=np.float64),
+            np.array(self._weight, dtype=np.float64),
+            np.array(self._sign),
+            np.full(len(self), threshold),
+        )
+
+    def place(self) -> Place:
+        return Place(np.array(self._events), np.array(self._before_cart), np.array(self._before_checkout))
 
 
 class _Window:

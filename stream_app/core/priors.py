@@ -15,14 +15,18 @@ touched to grow old, out-of-order labels need no care, and a snapshot contains o
 
 Only matured outcomes enter, once per episode (`records.Touched`), and a model transforms an example before it learns
 it: an example never sees its own label.
+
+`native/src/priors.rs` is this table compiled; `core/prior_tables.py` chooses. Here is the reference: both give the same
+numbers, to the last bit.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple, TypeVar
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from stream_app.core.pages import GROUPS, TRANSITION_CODES
 from stream_app.core.records import Keys, Touched
@@ -43,7 +47,7 @@ ENTRIES_MAX: Final = 200_000
 MEMO_MAX: Final = 100_000
 
 #: Share of the entries dropped when the bound is reached, so that the sort is paid rarely.
-_EVICT_SHARE: Final = 0.1
+EVICT_SHARE: Final = 0.1
 
 #: Weight of the configured base rate, in sessions, until the shop's own is known.
 BASE_SESSIONS: Final = 100.0
@@ -55,7 +59,7 @@ TRANSITION: Final = "transition"
 ORIGIN: Final = "origin"
 
 #: Of a shop's carted episodes about a quarter buys (DESIGN §7): what is assumed until the shop's own rate is known.
-_CARTS_PER_PURCHASE: Final = 3.0
+CARTS_PER_PURCHASE: Final = 3.0
 
 #: What the table adds to a model's input, in order.
 PRIOR_NAMES: Final = (
@@ -91,6 +95,36 @@ Prior3 = tuple[float, float, float]
 _K = TypeVar("_K")
 
 
+class Clock(NamedTuple):
+    """What a table's counts are measured by: it travels with every snapshot.
+
+    Event times (ms) of the first outcome and of the newest, −1 before there was one; buying sessions, sessions and
+    carted ones in forward-decayed form; the base rate that is assumed until the shop's own is known.
+    """
+
+    landmark: int
+    newest: int
+    base: list[float]
+    initial_base_rate: float
+
+    def export(self) -> dict[str, Any]:
+        """Plain values, as they travel."""
+        return {
+            "landmark": self.landmark,
+            "newest": self.newest,
+            "base": list(self.base),
+            "base_rate": self.initial_base_rate,
+        }
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Clock:
+        """Of an `export`; raises ValueError, KeyError or TypeError if it is none, or if a number is not finite."""
+        base, initial = [float(count) for count in values["base"]], float(values["base_rate"])
+        if len(base) != 3 or not all(map(math.isfinite, base)) or not 0.0 < initial < 1.0:
+            raise ValueError(f"priors: got base counts {base} and base rate {initial}, one of them non-finite or none")
+        return cls(int(values["landmark"]), int(values["newest"]), base, initial)
+
+
 class _Now(NamedTuple):
     """The common factor of decayed counts, the base rates, and those on the logit scale."""
 
@@ -102,10 +136,14 @@ class _Now(NamedTuple):
 
 
 class PriorTable:
-    """The counts. `base_rate` is assumed until the shop's own is known; event times are ms."""
+    """The counts. `base_rate` is assumed until the shop's own is known; event times are ms.
 
-    def __init__(self, base_rate: float) -> None:
+    `entries_max` bounds the entries of each kind.
+    """
+
+    def __init__(self, base_rate: float, *, entries_max: int = ENTRIES_MAX) -> None:
         self.initial_base_rate = base_rate
+        self._entries_max = entries_max
         #: event time of the first outcome; −1 before it
         self.landmark = -1
         self.newest = -1
@@ -157,7 +195,7 @@ class PriorTable:
             for key in keys:
                 entry = entries.get(key)
                 if entry is None:
-                    if len(entries) >= ENTRIES_MAX:
+                    if len(entries) >= self._entries_max:
                         self._evict(kind)
                     entry = entries[key] = [0.0, 0.0, 0.0]
                 entry[0] += bought
@@ -194,7 +232,7 @@ class PriorTable:
 
     def values(self, keys: Keys) -> list[float]:
         """The numbers of `PRIOR_NAMES` for a scored event."""
-        prior, entry = self._prior, None
+        now, prior, entry = self._as_of_now(), self._prior, None
         if keys.item is not None:
             entry = self._entries["item"].get(keys.item)
         item = self._item_prior(keys.item, keys.category) if keys.item is not None else _UNKNOWN
@@ -214,7 +252,7 @@ class PriorTable:
             max(items),
             math.fsum(categories) / len(categories),
             max(categories),
-            math.log1p(entry[1] * self._as_of_now().factor) if entry is not None else 0.0,
+            math.log1p(entry[1] * now.factor) if entry is not None else 0.0,
             item[1],
             category[1],
             brand[1],
@@ -225,9 +263,24 @@ class PriorTable:
             *self._markov(keys.transition, keys.transitions),
         ]
 
+    def values_many(self, keys: Sequence[Keys]) -> bytes:
+        """The same for N events: float64, C order, shape (N, len(PRIOR_NAMES))."""
+        self._as_of_now()
+        found = array("d")
+        for key in keys:
+            found.extend(self.values(key))
+        return found.tobytes()
+
+    def entries(self) -> dict[str, dict[str, list[float]]]:
+        """All that is counted, a copy: kind → key → counts, keys in order."""
+        return {
+            kind: {key: list(counts) for key, counts in sorted(entries.items())}
+            for kind, entries in self._entries.items()
+        }
+
     def take_changes(self) -> dict[EntryKey, list[float] | None]:
-        """The entries changed since the last call; None for those dropped."""
-        changed = {key: self._entries[key[0]].get(key[1]) for key in self._changed}
+        """The entries changed since the last call, by kind and key; None for those dropped."""
+        changed = {key: self._entries[key[0]].get(key[1]) for key in sorted(self._changed)}
         self._changed = set()
         return {key: list(entry) if entry is not None else None for key, entry in changed.items()}
 
@@ -239,7 +292,7 @@ class PriorTable:
             if entry is None:
                 self._entries[kind].pop(key, None)
             else:
-                self._entries[kind][key] = entry
+                self._entries[kind][key] = list(entry)
         self._forget()
 
     def set_clock(self, *, landmark: int, newest: int, base: list[float], initial_base_rate: float) -> None:
@@ -254,7 +307,7 @@ class PriorTable:
         if now is None:
             factor = math.exp2((self.landmark - self.newest) / HALF_LIFE_MS)
             bought, sessions, carted = (count * factor for count in self.base)
-            assumed = min(0.5, _CARTS_PER_PURCHASE * self.initial_base_rate)
+            assumed = min(0.5, CARTS_PER_PURCHASE * self.initial_base_rate)
             base_rate = (bought + BASE_SESSIONS * self.initial_base_rate) / (sessions + BASE_SESSIONS)
             cart_rate = (carted + BASE_SESSIONS * assumed) / (sessions + BASE_SESSIONS)
             now = self._now = _Now(factor, base_rate, cart_rate, _logit(base_rate), _logit(cart_rate))
@@ -333,10 +386,21 @@ class PriorTable:
 
     def _evict(self, kind: str) -> None:
         entries = self._entries[kind]
-        rare = sorted(entries, key=lambda key: (entries[key][1], key))[: int(ENTRIES_MAX * _EVICT_SHARE)]
+        rare = sorted(entries, key=lambda key: (entries[key][1], key))[: int(self._entries_max * EVICT_SHARE)]
         for key in rare:
             del entries[key]
             self._changed.add((kind, key))
+
+
+def check_entries(entries: Iterable[tuple[EntryKey, list[float] | None]]) -> None:
+    """Refuse entries that would make a score useless: raises ValueError unless each has three finite counts."""
+    for key, counts in entries:
+        if counts is None:
+            continue
+        if not all(map(math.isfinite, counts)):
+            raise ValueError(f"priors: got a non-finite number in counts {counts} of {key}")
+        if len(counts) != 3:
+            raise ValueError(f"priors: got {len(counts)} counts of {key}, expected 3")
 
 
 def _take_out(counts: list[float], bought: float, sessions: float, carted: float) -> None:

@@ -17,9 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.model import INPUT_NAMES, LEARNED_FEATURES, IntentModel
-from stream_app.core.priors import PRIOR_NAMES
+from stream_app.core.model import INPUT_NAMES, IntentModel
 from stream_app.core.records import Keys, Reasons
 from stream_app.core.zoo.contributions import additive, occluded
 
@@ -154,7 +152,6 @@ REASONS: Final[tuple[Reason, ...]] = (
 )  # fmt: skip
 
 #: The features among a model's inputs; the priors come behind them.
-_LEARNED: Final = [FEATURE_NAMES.index(name) for name in LEARNED_FEATURES]
 
 REASON_IDS: Final = tuple(reason.id for reason in REASONS)
 
@@ -188,8 +185,7 @@ def explain(model: IntentModel, x: Matrix, keys: Sequence[Keys]) -> Explanation:
     Logits are those behind the served score, the calibrator's line included. A row's numbers do not depend on the
     other rows.
     """
-    priors = np.array([model.priors.table.values(key) for key in keys]).reshape(len(x), len(PRIOR_NAMES))
-    inputs = np.hstack((x[:, _LEARNED], priors))
+    inputs = model.priors.matrix(x, keys)
     calibrator = model.calibrator
     slope, offset = (calibrator.slope, calibrator.offset) if calibrator.serving else (1.0, 0.0)
     found = additive(model.classifier, inputs)

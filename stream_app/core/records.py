@@ -175,3 +175,8 @@ _ENCODER: Final = msgspec.json.Encoder()
 def encode(record: FeatureRecord | ScoreRecord | Example | ClosedSession) -> bytes:
     """The record's JSON."""
     return _ENCODER.encode(record)
+
+
+def encode_reasons(reasons: Reasons) -> bytes:
+    """Their JSON alone, as it is within a score record's."""
+    return _ENCODER.encode(reasons)

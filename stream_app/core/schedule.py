@@ -21,23 +21,24 @@ class ExpirySchedule:
     """
 
     def __init__(self) -> None:
-        self._deadlines: dict[str, int] = {}
+        #: read them, do not change them
+        self.deadlines: dict[str, int] = {}
         #: deadline, rank, visitor
         self._heap: list[tuple[int, int, str]] = []
 
     def __len__(self) -> int:
-        return len(self._deadlines)
+        return len(self.deadlines)
 
     def __contains__(self, visitor_id: str) -> bool:
-        return visitor_id in self._deadlines
+        return visitor_id in self.deadlines
 
     def get(self, visitor_id: str) -> int | None:
         """The visitor's deadline, None without one."""
-        return self._deadlines.get(visitor_id)
+        return self.deadlines.get(visitor_id)
 
     def replace(self, deadlines: Mapping[str, int]) -> None:
         """Forget everything and start from these."""
-        self._deadlines = dict(deadlines)
+        self.deadlines = dict(deadlines)
         self._heap = [(deadline, rank(visitor), visitor) for visitor, deadline in deadlines.items()]
         heapq.heapify(self._heap)
 
@@ -45,13 +46,13 @@ class ExpirySchedule:
         """Apply changed deadlines; None forgets the visitor."""
         for visitor, deadline in changes.items():
             if deadline is None:
-                self._deadlines.pop(visitor, None)
-            elif self._deadlines.get(visitor) != deadline:
-                self._deadlines[visitor] = deadline
+                self.deadlines.pop(visitor, None)
+            elif self.deadlines.get(visitor) != deadline:
+                self.deadlines[visitor] = deadline
                 heapq.heappush(self._heap, (deadline, rank(visitor), visitor))
         # Every reschedule leaves its old entry behind; rebuild before those outnumber the live ones.
-        if len(self._heap) > 2 * len(self._deadlines) + 1024:
-            self.replace(self._deadlines)
+        if len(self._heap) > 2 * len(self.deadlines) + 1024:
+            self.replace(self.deadlines)
 
     def due(self, watermark: int, limit: int) -> list[str]:
         """At most `limit` visitors whose deadline has come by the watermark, by deadline and rank. Changes nothing."""
@@ -59,7 +60,7 @@ class ExpirySchedule:
         found: dict[str, None] = {}
         while self._heap and self._heap[0][0] <= watermark and len(found) < limit:
             entry = heapq.heappop(self._heap)
-            if self._deadlines.get(entry[2]) == entry[0] and entry[2] not in found:
+            if self.deadlines.get(entry[2]) == entry[0] and entry[2] not in found:
                 found[entry[2]] = None
                 popped.append(entry)
         for entry in popped:
@@ -68,7 +69,7 @@ class ExpirySchedule:
 
     def next_deadline(self) -> int | None:
         """The earliest deadline, None if nothing is scheduled."""
-        while self._heap and self._deadlines.get(self._heap[0][2]) != self._heap[0][0]:
+        while self._heap and self.deadlines.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from stream_app.core.bands import Bands, check_bands
 from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
 from stream_app.core.model import SCORE_MIN, IntentModel, PurchasePriors
+from stream_app.core.priors import Clock, check_entries
 from stream_app.core.reasons import Explanation, explain, strongest
 from stream_app.core.records import Keys, Reasons
 from stream_app.core.snapshots import Changes, Head
@@ -46,16 +46,11 @@ class ServingModel:
         """
         state = head.state
         name, serving = str(state["model"]), state["serving"]
-        priors, updates = state["priors"], int(state["updates"])
-        landmark, newest = int(priors["landmark"]), int(priors["newest"])
-        lineage, initial = int(state["lineage"]), float(priors["base_rate"])
+        clock, updates, lineage = Clock.read(state["priors"]), int(state["updates"]), int(state["lineage"])
         bands = check_bands(state["bands"]["bands"]) if state["bands"]["rule"] != "fixed" else None
         _, positives, negatives = serving["learned"]
         cold = positives < WARM_POSITIVES_MIN or negatives < WARM_NEGATIVES_MIN
-        base = [float(count) for count in priors["base"]]
-        numbers = [count for _, counts in entries if counts is not None for count in counts]
-        if not all(map(math.isfinite, (*numbers, *base, initial))) or not 0.0 < initial < 1.0:
-            raise ValueError("got a non-finite number among the priors, or a base rate that is none")
+        check_entries(entries)
         # Everything was looked at; the classifier looks at its own before it changes anything.
         model, others = self._model, self._priors
         if lineage != self.lineage:
@@ -65,9 +60,8 @@ class ServingModel:
             model = IntentModel(name, base_rate=self._base_rate, priors=others)
         model.restore(serving["classifier"])
         self._model, self._priors, self.name, self.bands = model, others, name, bands
-        table = others.table
-        table.put_changes(entries)
-        table.set_clock(landmark=landmark, newest=newest, base=base, initial_base_rate=initial)
+        others.table.put_changes(entries)
+        others.table.set_clock(**clock._asdict())
         self.lineage, self.version = lineage, head.version
         self.updates, self.cold = updates, cold
 

@@ -41,8 +41,8 @@ SESSION_AGE_MS_MAX: Final = 24 * 3600 * 1000
 GAP_DECAY: Final = 0.6
 
 #: Prior strength of the visitor's purchase rate: ten imagined sessions at 3 %.
-_RATE_SESSIONS: Final = 10.0
-_RATE_PURCHASES: Final = 0.3
+RATE_SESSIONS: Final = 10.0
+RATE_PURCHASES: Final = 0.3
 
 _PURCHASE: Final = GROUP_CODE["purchase"]
 _REFUND: Final = GROUP_CODE["refund"]
@@ -329,7 +329,7 @@ def _raw(
         same_category,
         item_seen,
         returning,
-        (history.purchases + _RATE_PURCHASES) / (history.sessions + _RATE_SESSIONS),
+        (history.purchases + RATE_PURCHASES) / (history.sessions + RATE_SESSIONS),
         # Differences of logarithms: the quotient of a denormal price and a large one is 0, and has none.
         math.log(price) - math.log(session.price_sum / session.price_count)
         if price > 0.0 and session.price_count

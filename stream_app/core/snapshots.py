@@ -86,6 +86,12 @@ class Head(msgspec.Struct):
     state: dict[str, Any]
     waiting: int = 0
 
+    @property
+    def lineage(self) -> int:
+        """Whose learner's it is, see `Learner.lineage`."""
+        lineage: int = self.state.get("lineage", 0)
+        return lineage
+
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
     """One prior entry: [buying sessions, sessions, carted ones] in forward-decayed form, None when dropped.
@@ -245,7 +251,7 @@ class SnapshotReader:
         return self._complete(head)
 
     def _complete(self, head: Head) -> Snapshot:
-        lineage = head.state.get("lineage", 0)
+        lineage = head.lineage
         here = {
             entry: staged
             for entry, staged in self._staged.items()
@@ -272,7 +278,7 @@ class SnapshotReader:
         """A snapshot could not be used: its entries are those of the next one as well."""
         head = found.head
         for entry, counts in found.entries:
-            self._staged.setdefault(entry, Entry(head.version, counts, head.state.get("lineage", 0)))
+            self._staged.setdefault(entry, Entry(head.version, counts, head.lineage))
 
     def _waiting_of(self, head: Head) -> dict[str, Any]:
         pieces = [self._waiting.get(b"%d" % n) for n in range(head.waiting)]

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.learner import Learner
 from stream_app.core.model import SCORE_MIN, IntentModel, NonFiniteError
 from stream_app.core.priors import PRIOR_NAMES
 from stream_app.core.records import Keys

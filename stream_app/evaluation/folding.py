@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stream_app.core.codec import encode
 from stream_app.core.effects import Position
 from stream_app.core.events import Event
-from stream_app.core.learner import TypedExample, decode_example
+from stream_app.core.example_decoding import TypedExample, decode_example
 from stream_app.core.plan import Rules, Scorer, WithoutReasons
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.records import Keys

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_app.core.learner import TypedExample
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.model import ZOO
 from stream_app.core.plan import Rules
 from stream_app.evaluation.batch_models import BATCH_MODELS, PREFIX, Resample, require_sklearn, split_name

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_app.core.events import EVENT_CODE
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.learner import TypedExample
 from stream_app.core.plan import WithoutReasons
 from stream_app.core.records import Keys
 from stream_app.evaluation.batch_models import Fitted, fit

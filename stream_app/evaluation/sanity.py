@@ -18,7 +18,7 @@ from typing import Final, Literal, get_args
 import msgspec
 import numpy as np
 
-from stream_app.core.learner import TypedExample
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.plan import Rules
 from stream_app.evaluation.folding import Folded, Folder
 from stream_app.evaluation.history import History, ticks

@@ -10,7 +10,8 @@ import pytest
 
 from stream_app.core.audit.model import ModelAudit
 from stream_app.core.audit.report import Check
-from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.example_decoding import TypedExample
+from stream_app.core.learner import Learner
 from stream_app.core.model import NonFiniteError
 from stream_app.core.priors import EntryKey
 from stream_app.core.snapshots import SNAPSHOT_SCHEMA, Head

@@ -8,8 +8,8 @@ import pytest
 
 from stream_app.admin import create_topics
 from stream_app.core import snapshots
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.learner import TypedExample
 from stream_app.core.records import Keys
 from stream_app.core.snapshots import Command, encode_command
 from stream_app.settings import Settings, load

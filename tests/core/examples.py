@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import Learner, TypedExample
-from stream_app.core.model import PurchasePriors, Rows, input_row
+from stream_app.core.learner import Learner
+from stream_app.core.model import PurchasePriors, Rows, input_rows
 from stream_app.core.records import Example, Keys, Touched
 from stream_app.core.snapshots import HEAD_KEY, Signed, SnapshotReader, encode_snapshot
 from tests.core.streams import T0
@@ -118,9 +119,7 @@ def everything(learner: Learner) -> tuple[bytes, dict[str, Any]]:
     challengers = learner.export_challengers()
     written = encode_snapshot(learner.export(), {}, challengers, version=0, published_at=0, secret=SECRET)
     assert written[-1][0] == HEAD_KEY
-    return b"".join(value for _, value, _ in written), {
-        kind: dict(sorted(entries.items())) for kind, entries in learner.priors.table._entries.items()
-    }
+    return b"".join(value for _, value, _ in written), learner.priors.table.entries()
 
 
 def as_json(example: Example) -> dict[str, Any]:
@@ -132,4 +131,4 @@ def as_json(example: Example) -> dict[str, Any]:
 
 def rows_of(priors: PurchasePriors, found: Sequence[Example]) -> Rows:
     """Inputs of examples, as the learner makes them."""
-    return Rows([input_row(priors, one) for one in found])
+    return input_rows(priors, found)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.learner import Learner
 from stream_app.core.records import Keys, Touched
 from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import SnapshotReader

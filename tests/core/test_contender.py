@@ -133,20 +133,20 @@ def test_a_frozen_one_learns_no_more_and_says_what_it_said() -> None:
     one = Contender(IntentModel("newton", base_rate=BASE), window=WINDOW)
     rows = rows_of(one.model.priors, [example(n, label=n % 2) for n in range(40)])
     for n in range(20):
-        one.learn(rows, n, n % 2, closes=True, event_id="e")
+        one.learn(rows.only(n), n % 2, closed=1, event_ids=["e"])
     one.predict(rows)
     said, learned = one.p, (one.updates, one.positives, one.negatives)
     assert learned == (20, 10, 10)
     one.frozen = "too large"
     for n in range(20, 40):
-        one.learn(rows, n, n % 2, closes=True, event_id="e")
+        one.learn(rows.only(n), n % 2, closed=1, event_ids=["e"])
     one.predict(rows)
     assert (one.p, (one.updates, one.positives, one.negatives)) == (said, learned)
     again = Contender(IntentModel("newton", base_rate=BASE), window=WINDOW)
     again.restore(one.export())
     assert again.frozen == "too large"
     one.frozen = ""
-    one.learn(rows, 20, 0, closes=False, event_id="e")
+    one.learn(rows.only(20), 0, closed=0, event_ids=["e"])
     one.predict(rows)
     assert one.p != said
     assert (one.updates, one.positives, one.negatives) == (21, 10, 10)

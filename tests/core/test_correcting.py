@@ -10,8 +10,9 @@ import pytest
 from hypothesis import event as note
 from hypothesis import given, settings
 
-from stream_app.core.learner import Learner, TypedExample, decode_example
-from stream_app.core.model import ZOO, NonFiniteError, Rows, input_row
+from stream_app.core.example_decoding import TypedExample, decode_example
+from stream_app.core.learner import Learner
+from stream_app.core.model import ZOO, NonFiniteError, input_rows
 from stream_app.core.newton import NewtonLogistic
 from stream_app.core.priors import KINDS, ORIGIN, TRANSITION
 from stream_app.core.records import Touched
@@ -122,14 +123,14 @@ def test_every_model_takes_a_correction_and_one_that_cannot_take_back_learns_onc
     fold(model, *log)
     fold(plain, *log)
     negative = next(one for one in reversed(log) if not one.label)
-    rows = Rows([input_row(model.priors, negative)])
+    rows = input_rows(model.priors, [negative])
     before = model.model.raw(rows)[0]
     model.model.correct_row(rows, 0, 1, event_id="e")
     model.model.export()
     if hasattr(model.model.classifier, "correct_one"):
         assert model.model.raw(rows)[0] > before
     else:
-        plain.model.learn_row(rows, 0, 1, event_id="e")
+        plain.model.learn_rows(rows, 1, event_ids=["e"])
         assert model.model.raw(rows) == plain.model.raw(rows)
 
 
@@ -140,14 +141,14 @@ def test_an_episode_that_was_counted_is_taken_out_and_what_is_gone_is_left_alone
     one = learner().priors.table
     touched = Touched(["i1", "i2"], ["c"], ["b"], [3, 8], "ads", "de", carted=True, transitions=[1, 2, 20, 1])
     one.learn(Touched(["i1"], ["c"], [], [3]), 0, T0)
-    before = {kind: {key: list(counts) for key, counts in found.items()} for kind, found in one._entries.items()}
+    before = one.entries()
     base = list(one.base)
     one.learn(touched, 1, T0 + DAY)
     one.take_changes()
     one.unlearn(touched, 1, T0 + DAY)
     assert ("item", "i2") in one.take_changes()
     assert one.base == pytest.approx(base, abs=1e-12)
-    for kind, found in one._entries.items():
+    for kind, found in one.entries().items():
         for key, counts in found.items():
             assert counts == pytest.approx(before[kind].get(key, [0.0, 0.0, 0.0]), abs=1e-12), (kind, key)
     # Never counted: nothing falls below zero, no rate leaves 0 to 1, and nothing new appears.
@@ -155,7 +156,7 @@ def test_an_episode_that_was_counted_is_taken_out_and_what_is_gone_is_left_alone
     for _ in range(3):
         one.unlearn(Touched(["i1", "another"], ["c"], [], [3]), 1, T0 + DAY)
     assert len(one) == known
-    assert all(0.0 <= counts[0] <= counts[1] for found in one._entries.values() for counts in found.values())
+    assert all(0.0 <= counts[0] <= counts[1] for found in one.entries().values() for counts in found.values())
     assert 0.0 < one.base_rate < one.cart_rate < 1.0
 
 
@@ -171,7 +172,7 @@ def table_of(
     fold(found, example(1, time=T0 + 10 * DAY))
     assert not found.held
     table = found.priors.table
-    return table.base, table._entries, (found.positives, found.negatives)
+    return table.base, table.entries(), (found.positives, found.negatives)
 
 
 @settings(max_examples=200, deadline=None)
@@ -249,7 +250,7 @@ def test_a_buyer_taken_back_while_it_waits_to_be_learned_is_learned_as_one_who_d
     other = fold_log([msgspec.structs.replace(told, label=0)])
     assert (one.positives, one.negatives, one.frontier) == (0, 1, T0 + MINUTE)
     assert one.priors.table.base == other.priors.table.base
-    assert one.priors.table._entries == other.priors.table._entries
+    assert one.priors.table.entries() == other.priors.table.entries()
     assert np.array_equal(one.model.classifier.core.weights, other.model.classifier.core.weights)
     # Both are accounted for.
     assert one.updates == 2

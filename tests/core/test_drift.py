@@ -12,8 +12,8 @@ import pytest
 
 from stream_app.core import drift as charts
 from stream_app.core.drift import BLOCK_EPISODES, LIMIT, SETTLED_BLOCKS, WATCHED, Alarm, Drift
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import TypedExample
 from stream_app.core.snapshots import SnapshotReader, encode_snapshot
 from tests.core.examples import example, learner
 from tests.core.streams import T0

@@ -11,8 +11,9 @@ import pytest
 
 from stream_app.core import learner as module
 from stream_app.core.contender import WARM_NEGATIVES_MIN, WARM_POSITIVES_MIN
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import LEARNING_SPAN_MS_MAX, Learner, TypedExample
+from stream_app.core.learner import LEARNING_SPAN_MS_MAX, Learner
 from stream_app.core.model import SCORE_MIN, NonFiniteError
 from stream_app.core.records import Keys, Touched
 from tests.core.examples import SnapshotTopic, as_json, everything, example, examples, learner

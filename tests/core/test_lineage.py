@@ -100,7 +100,7 @@ def test_a_learner_that_begins_anew_never_meets_the_counts_of_the_one_before() -
             found = read(reader, topic.publish(anew))
             following.take(found.head, found.entries)
     assert anew.version > old.version
-    assert "i1" in old.priors.table._entries["item"]
+    assert "i1" in old.priors.table.entries()["item"]
     assert scores(following) == anew.model.score_many(*rows()).tolist()
     # And so does it itself, restarted from all that lies on the topic.
     assert everything(topic.restored()) == everything(anew)

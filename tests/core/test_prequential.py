@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.features import FEATURE_NAMES, FeatureValues
-from stream_app.core.learner import TypedExample
 from stream_app.core.prequential import SLICES, WINDOW_EXAMPLES, Prequential
 from stream_app.core.score_counts import BIN, COARSE_BIN, SHOWN_FROM_EXAMPLES_OF_A_CLASS, Quality
 from stream_app.core.snapshots import SnapshotReader, encode_snapshot

@@ -9,7 +9,17 @@ import pytest
 
 from stream_app.core import priors
 from stream_app.core.pages import ENTRY, GROUP_CODE, transition_code
-from stream_app.core.priors import BASE_SESSIONS, HALF_LIFE_MS, PRIOR_NAMES, SMOOTHING_SESSIONS, PriorTable
+from stream_app.core.prior_tables import clock_of
+from stream_app.core.priors import (
+    BASE_SESSIONS,
+    ENTRIES_MAX,
+    HALF_LIFE_MS,
+    PRIOR_NAMES,
+    SMOOTHING_SESSIONS,
+    Clock,
+    PriorTable,
+    check_entries,
+)
 from stream_app.core.records import Keys, Touched
 from tests.core.streams import T0
 
@@ -141,14 +151,11 @@ def test_a_category_named_like_a_kind_of_key_is_only_a_category() -> None:
     assert read(together, Keys(item="x", category="item"))["prior_item"] == expected
 
 
-def copy_of(table: PriorTable) -> PriorTable:
+def copy_of(table: PriorTable, *, entries_max: int = ENTRIES_MAX) -> PriorTable:
     """As a restarted trainer has it: from the last record of every entry, then the head."""
-    copy = PriorTable(BASE)
-    entries = [((kind, key), list(counts)) for kind, some in table._entries.items() for key, counts in some.items()]
-    copy.put_changes(sorted(entries))
-    copy.set_clock(
-        landmark=table.landmark, newest=table.newest, base=table.base, initial_base_rate=table.initial_base_rate
-    )
+    copy = PriorTable(BASE, entries_max=entries_max)
+    copy.put_changes(((kind, key), counts) for kind, some in table.entries().items() for key, counts in some.items())
+    copy.set_clock(**clock_of(table)._asdict())
     return copy
 
 
@@ -191,9 +198,8 @@ def test_values_are_finite_though_everything_or_nothing_is_bought() -> None:
         assert np.isfinite(table.values(Keys("i", "c", items=["i"], categories=["c"]))).all()
 
 
-def test_the_rarest_entries_of_a_full_kind_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(priors, "ENTRIES_MAX", 10)
-    table = PriorTable(BASE)
+def test_the_rarest_entries_of_a_full_kind_go_first() -> None:
+    table = PriorTable(BASE, entries_max=10)
     for n in range(10):
         for _ in range(1 + n):
             table.learn(Touched(items=[f"i{n}"], categories=["c"]), 1, T0)
@@ -207,10 +213,9 @@ def test_the_rarest_entries_of_a_full_kind_go_first(monkeypatch: pytest.MonkeyPa
     assert read(table, Keys(items=["i0"]))["prior_item_mean"] == 0.0
 
 
-def test_a_copy_fed_with_changes_equals_the_original_and_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(priors, "ENTRIES_MAX", 40)
+def test_a_copy_fed_with_changes_equals_the_original_and_learns_the_same() -> None:
     random = np.random.default_rng(3)
-    original, copy = PriorTable(BASE), PriorTable(BASE)
+    original, copy = PriorTable(BASE, entries_max=40), PriorTable(BASE, entries_max=40)
 
     def outcome(n: int) -> tuple[Touched, int, int]:
         items = [f"i{item}" for item in set(random.integers(0, 60, 3).tolist())]
@@ -220,13 +225,8 @@ def test_a_copy_fed_with_changes_equals_the_original_and_learns_the_same(monkeyp
         original.learn(*outcome(n))
         if n % 23 == 0 or n == 304:
             copy.put_changes(original.take_changes().items())
-            copy.set_clock(
-                landmark=original.landmark,
-                newest=original.newest,
-                base=original.base,
-                initial_base_rate=original.initial_base_rate,
-            )
-    restarted = copy_of(original)
+            copy.set_clock(**clock_of(original)._asdict())
+    restarted = copy_of(original, entries_max=40)
     keys = [Keys(f"i{n}", f"c{n % 5}", f"b{n}", "ads", "DE", n, [f"i{n}", "i1"], ["c1"]) for n in range(60)]
     for key in keys:
         assert copy.values(key) == restarted.values(key) == original.values(key)
@@ -251,3 +251,25 @@ def test_reading_without_learning_keeps_memory_bounded(monkeypatch: pytest.Monke
     for n in range(1_000):
         table.values(Keys(item=f"i{n}", category=f"c{n}"))
     assert sum(len(memo) for memo in table._memo.values()) <= 6 * 100
+
+
+def test_a_clock_travels_whole_and_a_damaged_one_is_refused() -> None:
+    clock = clock_of(table_with_a_seller())
+    exported = clock.export()
+    assert Clock.read(exported) == clock
+    assert exported == {"landmark": T0, "newest": T0, "base": clock.base, "base_rate": BASE}
+    for name, value in (("base", [1.0, 2.0]), ("base", [1.0, math.nan, 0.0]), ("base_rate", 1.0), ("base_rate", 0.0)):
+        with pytest.raises(ValueError, match="priors: got base counts"):
+            Clock.read({**exported, name: value})
+    with pytest.raises(KeyError, match="newest"):
+        Clock.read({name: value for name, value in exported.items() if name != "newest"})
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [([1.0, 2.0], "got 2 counts"), ([1.0, 2.0, math.inf], "non-finite"), ([math.nan] * 3, "non-finite")],
+)
+def test_entries_without_three_finite_counts_are_refused(counts: list[float], why: str) -> None:
+    check_entries([(("item", "a"), [1.0, 2.0, 1.0]), (("item", "b"), None)])
+    with pytest.raises(ValueError, match=why):
+        check_entries([(("item", "a"), counts)])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_app.core.prior_tables import new_table
 from stream_app.core.snapshots import (
     COMMAND_KEY,
     HEAD_KEY,
@@ -30,7 +31,7 @@ from stream_app.core.snapshots import (
     sign,
     signature_of,
 )
-from tests.core.examples import SECRET, SnapshotTopic, everything, examples, learner
+from tests.core.examples import BASE, SECRET, SnapshotTopic, everything, examples, learner
 
 STATE = {"model": "newton", "numbers": [1, 2.5], "weights": np.array([0.1, -2.0])}
 Changes = dict[tuple[str, str], list[float] | None]
@@ -153,15 +154,20 @@ def test_entries_are_told_once() -> None:
 
 def test_a_dropped_entry_stays_dropped_for_whoever_reads_all_of_the_topic() -> None:
     one, topic = learner(), SnapshotTopic()
-    for offset, example in enumerate(examples(60)):
+    one.priors.table = new_table(BASE, entries_max=10)
+    found = examples(60)
+    for offset, example in enumerate(found[:30]):
         one.fold(0, offset, example)
     topic.publish(one)
-    table = one.priors.table
-    table.put_changes([(("item", "i1"), None)])
-    table._changed.add(("item", "i1"))
-    assert any(key == b"prior/item/i1" for key, _, _ in topic.publish(one))
+    before = one.priors.table.entries()["item"]
+    for offset, example in enumerate(found[30:], 30):
+        one.fold(0, offset, example)
+    dropped = before.keys() - one.priors.table.entries()["item"].keys()
+    assert dropped
+    written = {key for key, _, _ in topic.publish(one)}
+    assert written >= {f"prior/item/{item}".encode() for item in dropped}
     assert everything(topic.restored()) == everything(one)
-    assert "i1" not in topic.restored().priors.table._entries["item"]
+    assert not dropped & topic.restored().priors.table.entries()["item"].keys()
 
 
 # ---- what is not ours is not read -----------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from stream_app.core.codec import encode
+from stream_app.core.example_decoding import decode_example
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.learner import Learner, decode_example
+from stream_app.core.learner import Learner
 from stream_app.core.model import INPUT_NAMES
 from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import SNAPSHOT_SCHEMA, Head

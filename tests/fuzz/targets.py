@@ -17,8 +17,8 @@ from stream_app.core import codec, state
 from stream_app.core.codec import DETAIL_LENGTH_MAX, REJECT_REASONS, Rejected
 from stream_app.core.effects import decode_position, encode_position
 from stream_app.core.events import EVENT_TIME_AHEAD_MS_MAX, EVENT_TIME_MS_MIN, CheckoutLabel, Event
+from stream_app.core.example_decoding import UnreadableExampleError, decode_example
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.learner import UnreadableExampleError, decode_example
 from stream_app.core.model import NonFiniteError
 from stream_app.core.records import Keys
 from stream_app.core.snapshots import HEAD_KEY, Head, RefusedError, SnapshotReader, sign

@@ -70,8 +70,8 @@ def test_visitors_with_one_event_each_are_kept_up_to_the_cache_and_scheduled_unt
 def test_a_scheduled_visitor_takes_less_than_half_a_kilobyte() -> None:
     schedule = ExpirySchedule()
     schedule.update({f"visitor-{n:028}": T0 + n for n in range(20_000)})
-    entries = sys.getsizeof(schedule._deadlines) + sys.getsizeof(schedule._heap)
-    for visitor, deadline in schedule._deadlines.items():
+    entries = sys.getsizeof(schedule.deadlines) + sys.getsizeof(schedule._heap)
+    for visitor, deadline in schedule.deadlines.items():
         entries += sys.getsizeof(visitor) + sys.getsizeof(deadline)
     entries += sum(sys.getsizeof(entry) for entry in schedule._heap)
     assert entries / 20_000 < 500

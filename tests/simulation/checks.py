@@ -11,7 +11,8 @@ from aiokafka.structs import TopicPartition
 
 from stream_app import topics
 from stream_app.core import state
-from stream_app.core.learner import Learner, TypedExample
+from stream_app.core.example_decoding import TypedExample
+from stream_app.core.learner import Learner
 from stream_app.core.processor import Rules
 from stream_app.core.snapshots import HEAD_KEY, Head, RefusedError, SnapshotReader, signature_of
 from stream_app.learning import new_learner
@@ -300,7 +301,7 @@ def _plain_learner(learner: Learner) -> dict[str, Any]:
     # Of when it was made, and how often it was written, no promise is made.
     found.pop("version")
     found.pop("lineage")
-    found["entries"] = learner.priors.table._entries
+    found["entries"] = learner.priors.table.entries()
     return {name: _plain(value) for name, value in found.items()}
 
 

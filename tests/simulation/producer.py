@@ -24,8 +24,10 @@ from aiokafka.errors import (
     ProducerFenced,
     RequestTimedOutError,
 )
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from stream_app.backends.prepared_batch import PreparedBatch
 from tests.simulation.broker import Broker
 from tests.simulation.log import Message
 
@@ -63,6 +65,13 @@ class BatchBuilder:
     def record_count(self) -> int:
         """How many records it holds."""
         return len(self.messages)
+
+
+def _messages_of(prepared: PreparedBatch) -> list[Message]:
+    """What a broker finds in a prepared batch."""
+    found = MemoryRecords(prepared._build()).next_batch()
+    assert found is not None
+    return [Message(record.key, record.value, record.timestamp) for record in found]
 
 
 class _Batch:
@@ -151,9 +160,12 @@ class SimulatedProducer:
         """An empty batch."""
         return BatchBuilder(self._batch_records_max)
 
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Acknowledged]:
+    async def send_batch(
+        self, batch: BatchBuilder | PreparedBatch, topic: str, *, partition: int
+    ) -> asyncio.Future[Acknowledged]:
         """Queue a batch; done when it is acknowledged."""
-        return self._enqueue(TopicPartition(topic, partition), batch.messages, single=False)
+        messages = batch.messages if isinstance(batch, BatchBuilder) else _messages_of(batch)
+        return self._enqueue(TopicPartition(topic, partition), messages, single=False)
 
     async def send(
         self,

@@ -7,11 +7,13 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import pytest
 
 from stream_app.backends.embedded import EmbeddedKafka, EmbeddedValkey
+from stream_app.settings import ENV_PREFIX
 from tests.support.servers import RealKafka, RealRedis, UnavailableError
 
 
@@ -88,3 +90,12 @@ def skip_or_fail(reason: Exception) -> NoReturn:
     if os.environ.get("CI", "").lower() in ("true", "1"):
         pytest.fail(f"CI must have the real servers: {reason}", pytrace=False)
     pytest.skip(f"real server not available: {reason}")
+
+
+@pytest.fixture
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither environment nor a settings file: in a folder of the test's own."""
+    for name in list(os.environ):
+        if name.upper().startswith(ENV_PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)

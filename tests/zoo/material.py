@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from stream_app.core.features import FEATURE_NAMES, FIXED_POINT, FeatureValues
 from stream_app.core.model import IntentModel
+from stream_app.core.prior_tables import clock_of
 from stream_app.core.records import Example, Keys, Touched
 from stream_app.core.snapshots import SnapshotReader, encode_snapshot
 from stream_app.core.zoo.catalogue import ZOO
@@ -75,15 +76,9 @@ def restored(model: IntentModel) -> IntentModel:
     copy = IntentModel(model.name, base_rate=BASE)
     copy.restore(travelled(model.export()))
     table, original = copy.priors.table, model.priors.table
-    table.put_changes(
-        ((kind, key), list(counts)) for kind, some in original._entries.items() for key, counts in some.items()
-    )
-    table.set_clock(
-        landmark=original.landmark,
-        newest=original.newest,
-        base=original.base,
-        initial_base_rate=original.initial_base_rate,
-    )
+    entries = original.entries()
+    table.put_changes(((kind, key), counts) for kind, some in entries.items() for key, counts in some.items())
+    table.set_clock(**clock_of(original)._asdict())
     return copy
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from stream_app.core.audit.report import Check, Names, Violation, quote
 from stream_app.core.contender import moved
 from stream_app.core.events import EVENT_TIME_MS_MIN
-from stream_app.core.learner import Learner, TypedExample, check_finite
+from stream_app.core.example_decoding import TypedExample, check_finite
+from stream_app.core.learner import Learner
 from stream_app.core.model import NonFiniteError
 from stream_app.core.priors import EntryKey
 from stream_app.core.records import Example

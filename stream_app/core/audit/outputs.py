@@ -11,7 +11,7 @@ from stream_app.core import records
 from stream_app.core.audit.rows import Rows, hashed
 from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.events import Event
-from stream_app.core.learner import TypedExample
+from stream_app.core.example_decoding import TypedExample
 from stream_app.core.records import ClosedSession, Example, ScoreRecord
 
 

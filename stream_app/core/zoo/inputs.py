@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
@@ -12,7 +13,8 @@ import pandas as pd
 from river import base
 
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.priors import PRIOR_NAMES, PriorTable
+from stream_app.core.prior_tables import new_table
+from stream_app.core.priors import PRIOR_NAMES
 from stream_app.core.records import Keys
 
 #: Features that are recorded but not learned from: the time of day and of the week. A checkout is told at once, a
@@ -27,8 +29,10 @@ INPUT_NAMES: Final[tuple[str, ...]] = (*LEARNED_FEATURES, *PRIOR_NAMES)
 #: The features of an input, in order, whatever the order of its keys.
 _FEATURES_OF: Final = itemgetter(*LEARNED_FEATURES)
 
-#: The same from the values of all features, in the order of `FEATURE_NAMES`.
-_LEARNED_OF: Final = itemgetter(*(FEATURE_NAMES.index(name) for name in LEARNED_FEATURES))
+#: Their places among all features.
+_COLUMNS: Final = np.array([FEATURE_NAMES.index(name) for name in LEARNED_FEATURES])
+
+Matrix = npt.NDArray[np.float64]
 
 #: What an event is known by of which nothing is known.
 _NO_KEYS: Final = Keys()
@@ -45,7 +49,7 @@ class PurchasePriors(base.Transformer):
 
     def __init__(self, base_rate: float) -> None:
         self.base_rate = base_rate
-        self.table = PriorTable(base_rate)
+        self.table = new_table(base_rate)
 
     @property
     def _supervised(self) -> bool:
@@ -60,34 +64,44 @@ class PurchasePriors(base.Transformer):
         """The features and the priors, in the order of `INPUT_NAMES`."""
         return dict(zip(INPUT_NAMES, (*_features(x), *self.table.values(x.get("keys") or _NO_KEYS)), strict=True))
 
-    def row(self, features: tuple[float, ...], keys: Keys) -> list[float]:
-        """The values of `transform_one` for an event with all its features, without the dicts."""
-        return [*_LEARNED_OF(features), *self.table.values(keys)]
+    def matrix(self, x: Matrix, keys: Sequence[Keys]) -> Matrix:
+        """The values of `transform_one` for N events with all their features, without the dicts.
+
+        `x` has the shape (N, len(FEATURE_NAMES)); the result (N, len(INPUT_NAMES)), float64, C order.
+        """
+        found = np.empty((len(x), len(INPUT_NAMES)))
+        found[:, : len(_COLUMNS)] = x[:, _COLUMNS]
+        found[:, len(_COLUMNS) :] = self.values_many(keys)
+        return found
+
+    def values_many(self, keys: Sequence[Keys]) -> Matrix:
+        """The priors alone, shape (N, len(PRIOR_NAMES)), read-only."""
+        return np.frombuffer(self.table.values_many(keys)).reshape(len(keys), len(PRIOR_NAMES))
 
     def transform_many(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803 River's name
         """As `transform_one`, for a frame of the feature columns and a `keys` column."""
-        values = np.array([self.table.values(keys) for keys in X["keys"]]).reshape(len(X), len(PRIOR_NAMES))
-        return pd.DataFrame(np.hstack((X[list(LEARNED_FEATURES)].to_numpy(), values)), columns=list(INPUT_NAMES))
+        values = np.hstack((X[list(LEARNED_FEATURES)].to_numpy(), self.values_many(X["keys"].tolist())))
+        return pd.DataFrame(values, columns=list(INPUT_NAMES))
 
 
 class Rows:
     """Inputs of some examples, shape (N, len(INPUT_NAMES)), as a model wants them."""
 
-    def __init__(self, rows: list[list[float]]) -> None:
-        self._rows = rows
+    def __init__(self, matrix: Matrix) -> None:
+        #: row by row, for those that compute with arrays
+        self.matrix = matrix
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.matrix)
 
-    @cached_property
-    def matrix(self) -> npt.NDArray[np.float64]:
-        """Row by row, for those that compute with arrays."""
-        return np.array(self._rows)
+    def only(self, n: int) -> Rows:
+        """One of them."""
+        return Rows(self.matrix[n : n + 1])
 
     @cached_property
     def dicts(self) -> list[dict[str, float]]:
         """By name, for all others: what `transform_one` says."""
-        return [dict(zip(INPUT_NAMES, row, strict=True)) for row in self._rows]
+        return [dict(zip(INPUT_NAMES, row, strict=True)) for row in self.matrix.tolist()]
 
 
 def _features(x: dict[str, Any]) -> tuple[float, ...]:

@@ -37,9 +37,9 @@ class NewtonLogisticRegression(base.MiniBatchClassifier):
         p = float(self.core.predict_many(np.fromiter(x.values(), dtype=np.float64, count=self.width)[None, :])[0])
         return {False: 1.0 - p, True: p}
 
-    def learn_row(self, row: npt.NDArray[np.float64], label: int) -> None:
-        """As `learn_one`, from an array of the inputs."""
-        self.core.learn(row, label)
+    def learn_rows(self, matrix: npt.NDArray[np.float64], label: int) -> None:
+        """As `learn_one` of row after row, from inputs of shape (N, width) with one label."""
+        self.core.learn_many(matrix, label)
 
     def predict_rows(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Probabilities of True, shape (N,): those of `predict_proba_one`, row by row."""
