@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 COMPILE := if command -v cargo >/dev/null 2>&1; then \
 		$(PIP) ./native || { test -z "$$CI" && echo "native/ could not be built, see above: the worker runs in pure Python"; }; \
 	elif [ -n "$$CI" ]; then echo "CI needs Rust (cargo) to build native/" >&2; exit 1; \
-	else echo "no Rust here (cargo): the worker runs in pure Python, several times slower"; fi
+	else echo "no Rust here (cargo): the worker runs in pure Python, slower"; fi
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -238,7 +238,7 @@ def repeated(examples: list[bytes], times: int) -> Iterator[bytes]:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=30_000)
+    parser.add_argument("--examples", type=int, default=90_000)
     parser.add_argument("--rate", type=float, default=2_000.0)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--challengers", default="bins")

@@ -237,8 +237,8 @@ class Settings(BaseSettings):
     engine: Literal["auto", "compiled", "python"] = _field(
         "auto",
         unit="name",
-        reason="who folds and writes: the compiled engine, which takes Rust to build and a quarter of the time, or "
-        "pure Python; `auto` is the former where it is built. Either writes the same bytes (docs/adr/0026)",
+        reason="who folds and writes: the compiled engine, which takes Rust to build, a quarter of the instructions, "
+        "or pure Python; `auto` is the former where it is built. Either writes the same bytes (docs/adr/0026)",
     )
     reasons: Literal["off", "fence", "sampled", "all"] = _field(
         "fence",

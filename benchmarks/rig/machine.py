@@ -21,7 +21,7 @@ def machine() -> dict[str, object]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_gib": round(int(memory.split()[1]) / 1024**2, 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "java": _said("java", "-version").splitlines()[:1],
         "redis": _said("redis-server", "--version"),

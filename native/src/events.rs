@@ -251,9 +251,7 @@ fn read_plain(
     if accepted && check_keys {
         let key = record.getattr(intern!(py, "key"))?;
         let visitor_id = event.visitor_id.of(text).unwrap_or("").as_bytes();
-        accepted = key
-            .downcast::<PyBytes>()
-            .is_ok_and(|key| key.as_bytes() == visitor_id);
+        accepted = key.downcast::<PyBytes>().is_ok_and(|key| key.as_bytes() == visitor_id);
     }
     if !accepted {
         text.truncate(before);

@@ -132,7 +132,7 @@ fn lz4(body: &[u8]) -> PyResult<Vec<u8>> {
     // Kafka's readers take independent blocks only.
     let info = FrameInfo::new()
         .block_mode(BlockMode::Independent)
-        .block_size(BlockSize::Max1MB);
+        .block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(body.len() / 4 + 64));
     encoder.write_all(body)?;
     encoder
