@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 
@@ -100,9 +100,9 @@ def test_features_do_not_change_when_later_events_are_deleted(tmp_path: Path) ->
 
 
 def test_a_feature_that_reads_ahead_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = features.compute
+    honest = features.compute_matrix
 
-    def ahead(raw: Sequence[tuple[float, ...]]) -> Any:
+    def ahead(raw: npt.NDArray[np.float64]) -> Any:
         # The price becomes the number of purchases from here to the batch's end: what an average over a window that is
         # centred on the event, or over the file, would do.
         fixed = honest(raw)
@@ -110,7 +110,7 @@ def test_a_feature_that_reads_ahead_is_caught(tmp_path: Path, monkeypatch: pytes
         fixed[:, features.FEATURE_NAMES.index("price")] = np.cumsum(bought[::-1])[::-1]
         return fixed
 
-    monkeypatch.setattr(features, "compute", ahead)
+    monkeypatch.setattr(features, "compute_matrix", ahead)
     (leak,) = later_events(shop(800), RULES_HERE, tmp_path)
     assert leak.column == "price"
 

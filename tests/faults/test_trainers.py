@@ -28,7 +28,7 @@ _TRANSACTION = "stream_app.backends.clients:TransactionalProducer"
 #: Where a trainer dies: with a snapshot exported, half sent, sent and not committed, committed.
 POINTS = {
     "before the snapshot": Fault(f"{_WRITER}.write", "kill", call=2),
-    "in the snapshot": Fault("aiokafka:AIOKafkaProducer.send", "kill", when="after", call=3),
+    "in the snapshot": Fault("aiokafka:AIOKafkaProducer.send_batch", "kill", when="after", call=3),
     "before the snapshot's commit": Fault("aiokafka:AIOKafkaProducer.commit_transaction", "kill", call=2),
     "after the snapshot": Fault(f"{_WRITER}.write", "kill", when="after", call=2),
 }

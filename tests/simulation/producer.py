@@ -55,11 +55,11 @@ class BatchBuilder:
         self._records_max = records_max
         self.messages: list[Message] = []
 
-    def append(self, *, timestamp: int, key: bytes | None, value: bytes | None) -> object | None:
+    def append(self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> object | None:
         """None when the batch is full."""
         if len(self.messages) >= self._records_max:
             return None
-        self.messages.append(Message(key, value, timestamp))
+        self.messages.append(Message(key, value, timestamp, tuple(headers)))
         return self
 
     def record_count(self) -> int:
