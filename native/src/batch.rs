@@ -115,14 +115,15 @@ pub struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub fn new(config: &'a Config, events: &Events, frame: Frame, names: &Bound<'_, PyList>) -> PyResult<Fold<'a>> {
-        let mut found = Vec::with_capacity(names.len());
-        let mut ids = Vec::with_capacity(names.len());
-        for name in names.iter() {
-            let name = name.downcast_into::<PyString>()?;
-            ids.push(Arc::from(name.to_str()?));
-            found.push(name.unbind());
-        }
+    /// `ids` are the visitors' names too, as `names` has them.
+    pub fn new(
+        config: &'a Config,
+        events: &Events,
+        frame: Frame,
+        names: &Bound<'_, PyList>,
+        ids: Vec<Arc<str>>,
+    ) -> PyResult<Fold<'a>> {
+        let found: Vec<Py<PyString>> = names.extract()?;
         let count = events.batch.events.len();
         Ok(Fold {
             config,

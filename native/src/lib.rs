@@ -77,7 +77,7 @@ impl Engine {
         events_offset: i64,
     ) -> PyResult<Folded> {
         let names = PyList::new(py, events.visitors(py).bind(py).iter())?;
-        let ids: Vec<Arc<str>> = names.extract::<Vec<String>>()?.into_iter().map(Arc::from).collect();
+        let mut ids: Vec<Arc<str>> = names.extract::<Vec<String>>()?.into_iter().map(Arc::from).collect();
         let mut known = places(&ids);
         let mut due_places = Vec::with_capacity(due.len());
         for visitor in due.iter() {
@@ -87,6 +87,7 @@ impl Engine {
                 None => {
                     let place = names.len() as u32;
                     names.append(&visitor)?;
+                    ids.push(id.clone());
                     known.insert(id, place);
                     place
                 }
@@ -98,7 +99,7 @@ impl Engine {
             events_offset_before,
             events_offset,
         };
-        let mut fold = Fold::new(&self.config, events, frame, &names)?;
+        let mut fold = Fold::new(&self.config, events, frame, &names, ids)?;
         for visitor in leave.iter() {
             if let Some(&place) = known.get(visitor.extract::<String>()?.as_str()) {
                 fold.leave(place as usize);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.stable_offsets import StableAdminClient
@@ -62,6 +62,9 @@ _NEXT_TRANSACTION_S: Final = 0.002
 #: Every way in which a client call fails: aiokafka's state checks are asserts, its time-outs plain ones, and asyncio
 #: says RuntimeError when a connection is closed under a write.
 FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError, RuntimeError)
+
+#: Of a record: names and values.
+Headers = Sequence[tuple[str, bytes]]
 
 _T = TypeVar("_T")
 
@@ -183,6 +186,20 @@ class KafkaClients:
             request_timeout_ms=TRANSACTION_REQUEST_TIMEOUT_MS,
             retry_backoff_ms=_RETRY_BACKOFF_MS,
         )
+
+
+def filled_batches(
+    producer: AIOKafkaProducer, records: Iterable[tuple[bytes, bytes | None, Headers]], *, now_ms: int
+) -> Iterator[BatchBuilder]:
+    """Record batches of (key, value, headers), each as full as it gets; a record larger than a batch has its own."""
+    batch = producer.create_batch()
+    for key, value, headers in records:
+        if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=now_ms, headers=headers)
+    if batch.record_count():
+        yield batch
 
 
 def heartbeat_ms(settings: Settings) -> int:

@@ -33,7 +33,6 @@ class PreparedBatch(BatchBuilder):
         self._records, self._body, self._timestamp = records, body, timestamp
         self._attributes = _LZ4 | (_TRANSACTIONAL if transactional else 0)
         self._producer = (-1, -1, -1)
-        self._header = b""
 
     def append(self, **record: Any) -> None:
         """Nothing more goes in."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from stream_app import topics
 from stream_app.backends.clients import (
@@ -21,6 +20,7 @@ from stream_app.backends.clients import (
     TransactionalProducer,
     all_acknowledged,
     ended,
+    filled_batches,
     kafka_call,
     start_client,
     start_transactional,
@@ -109,7 +109,10 @@ class SnapshotWriter:
         assert producer is not None
         async with transaction("writing a snapshot", producer, rival="another trainer writes the snapshots"):
             await producer.begin_transaction()
-            sent = [await producer.send_batch(batch, self._topic, partition=0) for batch in _filled(producer, records)]
+            # Sent one by one, thousands of entries cost as much as learning what is in them.
+            signed = ((key, value, [(SIGNATURE_HEADER, signature)]) for key, value, signature in records)
+            batches = filled_batches(producer, signed, now_ms=int(time.time() * 1000))
+            sent = [await producer.send_batch(batch, self._topic, partition=0) for batch in batches]
             # aiokafka commits even when a batch failed: wait for each acknowledgement first.
             await all_acknowledged(sent)
             await producer.commit_transaction()
@@ -234,20 +237,6 @@ class TrainerElection(ConsumerRebalanceListener):
         self.elected.clear()
         if consumer is not None:
             await stop_quietly(consumer)
-
-
-def _filled(producer: TransactionalProducer, records: Sequence[Signed]) -> Iterator[BatchBuilder]:
-    """The records in as few record batches as hold them: sent one by one, thousands of entries cost as much as learning
-    what is in them. A record that is larger than a batch has one of its own."""
-    now_ms = int(time.time() * 1000)
-    batch = producer.create_batch()
-    for key, value, signature in records:
-        headers = [(SIGNATURE_HEADER, signature)]
-        if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
-            yield batch
-            batch = producer.create_batch()
-            batch.append(key=key, value=value, timestamp=now_ms, headers=headers)
-    yield batch
 
 
 def _refuse_ended(consumer: AIOKafkaConsumer) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from stream_app import topics
@@ -28,6 +29,7 @@ from stream_app.backends.clients import (
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
+    filled_batches,
     start_client,
     start_transactional,
     stop_quietly,
@@ -294,30 +296,23 @@ class _Sender:
         self, producer: AIOKafkaProducer, topic: str, records: Sequence[Keyed]
     ) -> list[tuple[asyncio.Future[Any], int]]:
         now_ms = int(time.time() * 1000)
-        filled = _filled(producer, records, now_ms) if self._native is None else self._prepared(records, now_ms)
+        filled = (
+            self._prepared(records, now_ms) if self._native is not None else self._filled(producer, records, now_ms)
+        )
         return [
             (await producer.send_batch(batch, topic, partition=self._partition), batch.record_count())
             for batch in filled
         ]
 
+    def _filled(self, producer: AIOKafkaProducer, records: Sequence[Keyed], now_ms: int) -> Iterator[BatchBuilder]:
+        return filled_batches(producer, ((key, value, ()) for key, value in records), now_ms=now_ms)
+
     def _prepared(self, records: Sequence[Keyed], now_ms: int) -> Iterator[PreparedBatch]:
-        """Record batches as `_filled` makes them, by the compiled engine."""
+        """Record batches as `filled_batches` makes them, by the compiled engine."""
         assert self._native is not None
         given = records if isinstance(records, self._native.RecordList) else self._native.RecordList.of(records)
         for count, body in given.batches(BATCH_BYTES_MAX):
             yield PreparedBatch(count, body, timestamp=now_ms, transactional=self._transactional)
-
-
-def _filled(producer: AIOKafkaProducer, records: Sequence[Keyed], now_ms: int) -> Iterator[Any]:
-    """Record batches, each as full as it gets."""
-    batch = producer.create_batch()
-    for key, value in records:
-        if batch.append(key=key, value=value, timestamp=now_ms) is None:
-            yield batch
-            batch = producer.create_batch()
-            batch.append(key=key, value=value, timestamp=now_ms)
-    if batch.record_count():
-        yield batch
 
 
 def _next_offset(acknowledged: list[Any], written: list[tuple[asyncio.Future[Any], int]]) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from stream_app.core import checkouts, corrections, outcomes, records, session, state
 from stream_app.core.effects import Effects, Keyed, Position
-from stream_app.core.emission import Ending, Resolved, Scored, closed_record, write_examples, write_scores
+from stream_app.core.emission import MIX, Ending, Resolved, Scored, closed_record, write_examples, write_scores
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
 from stream_app.core.pages import GROUP_CODE, step_group
 from stream_app.core.plan import Plan, Rules, Scorer
@@ -27,8 +27,6 @@ _PURCHASE: Final = GROUP_CODE["purchase"]
 BY_LABEL: Final = 0
 BY_EVENT: Final = 1
 BY_CLOCK: Final = 2
-#: Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
-MIX: Final = 2_654_435_761
 
 
 def effects_of(before: Position, plan: Plan, now_ms: int) -> Effects:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_app.core import codec, events, features, pages, records, session, state
-from stream_app.core.batch import MIX, Batch, count_rejected, effects_of, open_visitors
+from stream_app.core.batch import Batch, count_rejected, effects_of, open_visitors
 from stream_app.core.effects import Effects, Keyed, Position
-from stream_app.core.emission import ORDINAL_BITS, example_records, ordinals, reasons_of
+from stream_app.core.emission import MIX, ORDINAL_BITS, example_records, ordinals, reasons_of
 from stream_app.core.events import Event
 from stream_app.core.native import engine
 from stream_app.core.plan import Plan, Rules, Scorer

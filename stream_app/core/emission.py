@@ -25,8 +25,8 @@ ORDINAL_BITS: Final = 16
 
 #: With `reasons` at `sampled` one event in this many has them: enough to see what moves scores, at a small cost.
 SAMPLED_ONE_IN: Final = 16
-# As in core/batch.py: spreads CRC-32, which is linear in its input, over the range.
-_MIX: Final = 2_654_435_761
+#: Knuth's multiplicative hash spreads CRC-32 (linear in its input) over the range; ranks only need to be fair.
+MIX: Final = 2_654_435_761
 
 
 class Scored(NamedTuple):
@@ -162,7 +162,7 @@ def last_score(event_id: str, event_time: int, session_id: str, sample: state.Sa
 
 def is_sampled(event_id: str) -> bool:
     """Whether an event is among the one in `SAMPLED_ONE_IN` that `sampled` explains: by hash of its id."""
-    return (crc32(event_id.encode()) * _MIX & 0xFFFFFFFF) * SAMPLED_ONE_IN < 1 << 32
+    return (crc32(event_id.encode()) * MIX & 0xFFFFFFFF) * SAMPLED_ONE_IN < 1 << 32
 
 
 def reasons_of(

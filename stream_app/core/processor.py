@@ -14,6 +14,7 @@ deadline, wherever in a batch that event lies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 from zlib import crc32
 
@@ -136,22 +137,13 @@ class PartitionProcessor:
     def _plan_events(self, plan: Plan, events: Sequence[Record], needed: dict[str, None]) -> None:
         grace_ms = self.rules.grace_ms
         watermark = plan.watermark
-        decode_event, schedule, placement = codec.decode_event, self.schedule, self.placement
         for record in events:
-            received = record.timestamp
-            event = decode_event(record.value, record_time_ms=received)
-            if isinstance(event, Rejected):
-                plan.rejected_events.append(self._dead_letter(record, event))
+            event = self._accepted(plan, record)
+            if event is None:
                 continue
-            visitor_id, event_time = event.visitor_id, event.event_time
+            received, visitor_id, event_time = record.timestamp, event.visitor_id, event.event_time
             key = visitor_id.encode()
-            if placement is not None:
-                if record.key != key and (wrong := codec.check_key(record.key, visitor_id)):
-                    plan.rejected_events.append(self._dead_letter(record, wrong))
-                    continue
-                # Once a session is enough, and costs a few microseconds.
-                if visitor_id not in needed and visitor_id not in schedule:
-                    plan.strays += placement.is_stray(key)
+            self._look_for_stray(plan, visitor_id, needed)
             plan.events.append((record.offset, event))
             plan.offsets.append(record.offset)
             plan.ahead += event_time - received > grace_ms  # type: ignore[operator]
@@ -160,23 +152,12 @@ class PartitionProcessor:
             needed[visitor_id] = None
 
     def _read_compiled(self, plan: Plan, events: Sequence[Record], needed: dict[str, None]) -> None:
-        """As `_plan_events`, by the compiled engine; what it finds unusual it asks `_slowly` for."""
-
-        def slowly(record: Record) -> Event | None:
-            event = codec.decode_event(record.value, record_time_ms=record.timestamp)
-            if not isinstance(event, Rejected) and self.placement is not None:
-                event = codec.check_key(record.key, event.visitor_id) or event
-            if isinstance(event, Rejected):
-                plan.rejected_events.append(self._dead_letter(record, event))
-                return None
-            return event
-
+        """As `_plan_events`, by the compiled engine; what it finds unusual it asks `_accepted` for."""
         assert self.engine is not None
         plan.records = events
-        read = plan.compiled = self.engine.read(list(events), self.placement is not None, slowly)
+        read = plan.compiled = self.engine.read(list(events), self.placement is not None, partial(self._accepted, plan))
         for visitor_id in read.visitors:
-            if self.placement is not None and visitor_id not in needed and visitor_id not in self.schedule:
-                plan.strays += self.placement.is_stray(visitor_id.encode())
+            self._look_for_stray(plan, visitor_id, needed)
             needed[visitor_id] = None
         mark = plan.watermark
         *after, ahead = read.observe(
@@ -186,6 +167,21 @@ class PartitionProcessor:
         plan.watermark = Watermark(newest, live, received, dict(recent))
         plan.ahead += ahead
         plan.offsets, plan.watermarks = read.offsets, read.watermarks
+
+    def _accepted(self, plan: Plan, record: Record) -> Event | None:
+        """The event in a record; None if it is rejected, which is then told."""
+        event = codec.decode_event(record.value, record_time_ms=record.timestamp)
+        if not isinstance(event, Rejected) and self.placement is not None:
+            event = codec.check_key(record.key, event.visitor_id) or event
+        if isinstance(event, Rejected):
+            plan.rejected_events.append(self._dead_letter(record, event))
+            return None
+        return event
+
+    def _look_for_stray(self, plan: Plan, visitor_id: str, needed: Mapping[str, None]) -> None:
+        # Once a session is enough, and costs a few microseconds.
+        if self.placement is not None and visitor_id not in needed and visitor_id not in self.schedule:
+            plan.strays += self.placement.is_stray(visitor_id.encode())
 
     def _plan_due(self, plan: Plan) -> None:
         until = plan.watermark.time(grace_ms=self.rules.grace_ms)
