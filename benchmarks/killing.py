@@ -49,7 +49,7 @@ async def measure(
     await servers.create(prefix)
     await stream.fill(servers.bootstrap, prefix, mine)
     names = [f"{prefix}{FEATURES}", f"{prefix}{SCORES}"]
-    group = await start(contender, servers, prefix, warmed, tuning="throughput", learn=False)
+    group = await start(contender, servers, prefix, warmed, tuning="throughput", learn=False, restarts=True)
     killed_at = []
     try:
         for share in kills:

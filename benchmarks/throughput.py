@@ -38,13 +38,22 @@ class Warmed(NamedTuple):
 
 
 async def start(
-    contender: Contender, servers: Servers, prefix: str, warmed: Warmed, *, tuning: str, learn: bool
+    contender: Contender,
+    servers: Servers,
+    prefix: str,
+    warmed: Warmed,
+    *,
+    tuning: str,
+    learn: bool,
+    restarts: bool = False,
 ) -> Group:
     """Start a contender on topics that exist; ours finds its model there."""
     # With a trainer it learns from nothing: a trainer goes on from its own snapshots only.
     if contender.kind == "ours" and not contender.trainer:
         await publish(warmed.ours, servers.settings(prefix))
-    commands = catalogue.commands(contender, servers, prefix, model=warmed.others, tuning=tuning, learn=learn)
+    commands = catalogue.commands(
+        contender, servers, prefix, model=warmed.others, tuning=tuning, learn=learn, restarts=restarts
+    )
     return Group(commands, servers.log)
 
 

@@ -5,9 +5,10 @@ What a crash leaves after each step, and what mends it:
 | crash after       | `at_least_once`: in Kafka       | `exactly_once`: in Kafka | in Redis | on restart               |
 | ----------------- | ------------------------------- | ------------------------ | -------- | ------------------------ |
 | poll … apply      | nothing                         | nothing                  | nothing  | the batch is read again  |
-| announced         | what the batch will be          | –                        | nothing  | the same batch again     |
-| outputs sent      | some or all outputs             | an aborted transaction   | nothing  | the same batch again; in |
-|                   |                                 |                          |          | the left column outputs  |
+| announced, if     | what the batch will be          | –                        | nothing  | the same batch again     |
+| need be           |                                 |                          |          |                          |
+| outputs sent      | some or all outputs             | an aborted transaction   | nothing  | the same again; in the   |
+|                   |                                 |                          |          | left column outputs      |
 |                   |                                 |                          |          | repeat, same event_id    |
 | changelog sent    | outputs, new states             | an aborted transaction   | nothing  | the view is brought up   |
 |                   |                                 |                          |          | to the changelog; the    |
@@ -18,8 +19,8 @@ What a crash leaves after each step, and what mends it:
 | offsets committed | everything (with the next       | –                        | all      | nothing to do            |
 |                   | announcement, or in a pause)    |                          |          |                          |
 
-The trainer drops repeated examples by their position. For that the batch that is carried out again has to be the same
-one, also where labels and events meet and where the clock ended sessions: hence the announcement.
+The trainer drops repeated examples by their position. For that what is carried out again has to come to the same, also
+where labels and events meet and where the clock ended sessions: hence the announcements (`announcing.py`).
 
 The states in memory are the authority while the partition is owned; Redis trails by at most `behind.BATCHES_MAX`
 batches. Any failure drops memory and takes the partition over again: there is one way to begin, and it is the one that
@@ -36,6 +37,7 @@ from typing import Final
 
 import msgspec
 
+from stream_app.announcing import Announcements, boot_time
 from stream_app.backends.ports import (
     BehindError,
     FencedError,
@@ -49,10 +51,11 @@ from stream_app.backends.ports import (
 from stream_app.behind import Behind
 from stream_app.core import state
 from stream_app.core.effects import Effects, Planned
-from stream_app.core.processor import PartitionProcessor, Plan, Scorer
+from stream_app.core.processor import PartitionProcessor, Scorer
 from stream_app.core.watermark import Watermark
 from stream_app.observe import Observer
 from stream_app.taking_over import TakingOver, ViewLostError
+from stream_app.together import LARGE, Together, Turn
 
 #: A poll returns at the latest after this: how soon stopping and the clock of an idle partition are noticed.
 POLL_MS: Final = 200
@@ -71,8 +74,7 @@ INTRUDERS_S: Final = 10.0
 #: How long a partition that is given back waits for its last writes; beyond it the next owner finds them in Kafka.
 HAND_OVER_S_MAX: Final = 4.0
 
-#: The number of an announced batch that this owner has yet to carry out: later than any.
-_NOT_BEGUN: Final = 1 << 62
+_NOTHING: Final = Polled((), (), False)
 
 
 class Partition:
@@ -90,11 +92,14 @@ class Partition:
         records_max: int,
         idle_after_ms: int,
         fenced_pause_s: float,
+        lease_s: float = 0.0,
         hand_over_s: float = HAND_OVER_S_MAX,
         restoring: asyncio.Semaphore | None = None,
+        together: Together | None = None,
         listener: Callable[[Effects, int], None] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        boottime: Callable[[], float] = boot_time,
     ) -> None:
         self.partition = partition
         self.log, self.view, self.processor = log, view, processor
@@ -102,7 +107,7 @@ class Partition:
         self.now, self.monotonic = now, monotonic
         self.records_max, self.idle_after_ms = records_max, idle_after_ms
         self.fenced_pause_s, self.hand_over_s = fenced_pause_s, hand_over_s
-        self._restoring = restoring or asyncio.Semaphore(1)
+        self._restoring, self._together = restoring or asyncio.Semaphore(1), together or Together()
         #: restoring, ready, fenced or stopped; and why
         self.state = "restoring"
         self.problem = ""
@@ -111,11 +116,9 @@ class Partition:
         self.behind = Behind(
             partition, view, observer=observer, stopping=self._stopping, turn=self._waits, monotonic=monotonic
         )
+        self._announcements = Announcements(log, lease_s=lease_s, boottime=boottime)
         #: polled, and not carried out yet
-        self._ahead = Polled((), (), False)
-        #: the last batch announced, with its seq
-        self._announced: tuple[int, Planned | None] = (0, None)
-        self._committed_seq = 0
+        self._ahead = _NOTHING
         self._looked = monotonic()
         self._idle_since = 0.0
         self._rebuild = False
@@ -191,8 +194,8 @@ class Partition:
         ).run(rebuild=self._rebuild, seq_min=self.processor.position.seq, believe=self._believes())
         self._rebuild, self._doubted_since = False, None
         self.processor.start(taken.position, taken.deadlines)
-        self._ahead = Polled((), (), False)
-        self._announced, self._committed_seq = (_NOT_BEGUN, taken.planned), taken.position.seq
+        self._ahead = _NOTHING
+        self._announcements.start(taken.position, taken.planned, events_end=taken.events_end)
         self._idle_since = self.monotonic()
         return taken.planned
 
@@ -204,7 +207,7 @@ class Partition:
             # What was over at the committed position is ended before anything new is read, as its owner would have.
             more_due = await self._carry_out_again(planned) if planned is not None else True
             while not self._stopping.is_set():
-                polled = Polled((), (), False) if more_due else await self._poll()
+                polled = _NOTHING if more_due else await self._poll()
                 effects = await self._step(polled, idle_ms=self._idle_ms(polled))
                 if not more_due:
                     self.failing_since = None
@@ -232,6 +235,7 @@ class Partition:
         if self._stopping.is_set():
             return False
         effects = await self._step(batch, idle_ms=planned.idle_ms)
+        self._announcements.carried_out()
         if effects is None:
             # It was carried out whole: nothing is due any more, but the time that it let pass has passed.
             reached = self.processor.position.watermark.copy()
@@ -266,27 +270,37 @@ class Partition:
         )
 
     async def _poll(self) -> Polled:
-        polled, self._ahead = self._ahead, Polled((), (), False)
+        wait_s = 0.0 if self.log.atomic else self._announcements.labels_wait_s(self.processor.position)
+        polled, self._ahead = self._ahead, _NOTHING
+        if wait_s and polled.labels:
+            polled, self._ahead = Polled(polled.events, (), False), Polled((), polled.labels, False)
         if not polled.events and not polled.labels:
-            polled = await self._poll_log()
+            polled = await self._poll_log(labels_after_s=wait_s)
+        if polled.labels:
+            self._announcements.took_labels()
+        elif not polled.events and wait_s:
+            self._announcements.nothing_more_before((await self.log.position())[0])
         # Under steady traffic the log's end is never quite reached; one batch from it is caught up.
         self.caught_up = self.caught_up or 0 <= self.log.lag() <= self.records_max
         self._tell_lag()
         return polled
 
-    async def _poll_log(self) -> Polled:
-        """New records; none as soon as we are to stop.
+    async def _poll_log(self, *, labels_after_s: float = 0.0) -> Polled:
+        """New records; none as soon as we are to stop. Without labels, if they are to wait, and not for longer.
 
         aiokafka's poll waits for the end of a rebalance, and the rebalance waits until we have stopped.
         """
-        polling = asyncio.ensure_future(self.log.poll(timeout_ms=POLL_MS, records_max=self.records_max))
+        timeout_ms = min(POLL_MS, 1 + int(1000 * labels_after_s)) if labels_after_s else POLL_MS
+        polling = asyncio.ensure_future(
+            self.log.poll(timeout_ms=timeout_ms, records_max=self.records_max, labels=not labels_after_s)
+        )
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if polling.done():
                 return polling.result()
             # What it may have taken off the consumer is read again from the commit, by the next owner.
-            return Polled((), (), False)
+            return _NOTHING
         finally:
             polling.cancel()
             stopping.cancel()
@@ -302,21 +316,26 @@ class Partition:
                 await self.behind.settle()
             if self._stopping.is_set():
                 return None
-        effects = await self._carry_out(polled, idle_ms, announce=announce)
+        # A transaction is a producer's own: there is nothing to send together.
+        records = len(polled.events) + len(polled.labels)
+        with self._together.batch(LARGE if self.log.atomic else records) as turn:
+            effects = await self._carry_out(polled, idle_ms, turn, announce=announce)
         self._alive()
         if effects is not None:
             await self.behind.put(effects)
         return effects
 
-    async def _carry_out(self, polled: Polled, idle_ms: int, *, announce: bool) -> Effects | None:
+    async def _carry_out(self, polled: Polled, idle_ms: int, turn: Turn, *, announce: bool) -> Effects | None:
         """One batch up to its publication."""
         started = time.perf_counter()
         plan = self.processor.plan(polled.events, polled.labels, idle_ms=idle_ms)
         if not (polled.events or polled.labels or plan.due):
             return None
         planned = time.perf_counter()
-        if announce and not self.log.atomic:
-            await self._announce(plan, idle_ms)
+        # Asked now that the records are read: what a next owner is promised is that they lie before where it begins.
+        alone = bool(polled.events) and not polled.labels
+        if announce and not self.log.atomic and self._announcements.needed(plan, alone=alone):
+            await self._announcements.announce(self.processor.position, plan, idle_ms, durable=self.behind.durable)
         announced = time.perf_counter()
         loaded: dict[str, bytes | None] = {}
         if plan.missing:
@@ -326,6 +345,7 @@ class Partition:
         now_ms = int(self.now() * 1000)
         effects = self.processor.apply(plan, loaded, self.scorer(), now_ms=now_ms)
         applied = time.perf_counter()
+        await turn.come()
         effects.position.changelog_end = await self.log.publish(effects)
         if effects.position.changelog_end < 0:
             effects.position.changelog_end = self.processor.position.changelog_end
@@ -358,7 +378,7 @@ class Partition:
 
         By a clock that nobody sets: a wall clock that is put right would end sessions, or keep them.
         """
-        if polled.events or not polled.at_end:
+        if polled.events or not polled.at_end or self._ahead.labels:
             return 0
         elapsed_ms = int((self.monotonic() - self._idle_since) * 1000)
         deadline = self.processor.schedule.next_deadline()
@@ -374,31 +394,11 @@ class Partition:
             self._looked = self.monotonic()
             await self.log.check()
 
-    # ---- committing -------------------------------------------------------------------------------------------------
-
-    async def _announce(self, plan: Plan, idle_ms: int) -> None:
-        """Commit what this batch will be, before the first of its outputs."""
-        position = self.processor.position
-        planned = Planned(
-            position.events_offset,
-            position.labels_offset,
-            plan.events_offset,
-            plan.labels_offset,
-            position.watermark,
-            idle_ms,
-        )
-        durable = self.behind.durable
-        self._announced = (position.seq + 1, planned)
-        await self.log.announce(durable, planned)
-        self._committed_seq = durable.seq
+    # ---- the rest ---------------------------------------------------------------------------------------------------
 
     async def _commit(self) -> None:
-        """Commit the newest position that the view has, if no announcement did: in a pause of the records."""
-        durable, (seq, planned) = self.behind.durable, self._announced
-        if self.log.atomic or durable.seq == self._committed_seq:
-            return
-        await self.log.commit(durable, planned if seq > durable.seq else None)
-        self._committed_seq = durable.seq
+        if not self.log.atomic:
+            await self._announcements.commit(self.processor.position, durable=self.behind.durable)
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

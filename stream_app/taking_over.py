@@ -42,11 +42,15 @@ class ViewLostError(Exception):
 
 
 class TakenOver(NamedTuple):
-    """Where to begin: the position, visitor → deadline of those with an open session, and what was begun before."""
+    """Where to begin: the position, visitor → deadline of those with an open session, and what was begun before.
+
+    `events_end` is where the events ended: what a former owner has read lies before it.
+    """
 
     position: Position
     deadlines: dict[str, int]
     planned: Planned | None
+    events_end: int
 
 
 class TakingOver:
@@ -95,7 +99,7 @@ class TakingOver:
         if not committed.begun and stored is not None and known:
             # The group's offsets are gone (expired, or deleted), the topics are not. The view is a few batches behind
             # what was committed at the most; the states know those.
-            committed = Committed(stored.events_offset, stored.labels_offset, stored)
+            committed = Committed(stored.events_offset, stored.labels_offset, stored, committed.events_end)
             self._observer.offsets_lost(self._partition, stored.events_offset, stored.labels_offset)
         # After fencing: before it the former owner could still add to the log.
         end = await self._log.changelog_end()
@@ -129,7 +133,7 @@ class TakingOver:
             changelog_end=end,
             planned=None,
         )
-        return TakenOver(position, deadlines, _pending(committed))
+        return TakenOver(position, deadlines, _pending(committed), committed.events_end)
 
     async def _restore(
         self, base: Position, seq: int, end: int, reason: str, committed: Committed, *, believe: bool

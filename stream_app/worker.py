@@ -32,6 +32,7 @@ from stream_app.follower import ModelFollower
 from stream_app.observe import Observer
 from stream_app.partition import HAND_OVER_S_MAX, Partition
 from stream_app.settings import Settings
+from stream_app.together import Together
 
 #: A partition whose loop has not come round for this long is stuck: readiness says so.
 STUCK_S: Final = 25.0
@@ -78,6 +79,8 @@ class Worker(ConsumerRebalanceListener):
         self._leaving: set[asyncio.Task[None]] = set()
         # The group waits for a session time-out before it goes on without us: done in well under that.
         self._hand_over_s = min(HAND_OVER_S_MAX, 0.4 * settings.session_timeout_ms / 1000)
+        # The group gives nothing to another before a session time-out, but to one of the same name at once.
+        self._lease_s = 0.0 if settings.worker_id else settings.session_timeout_ms / 2000
         self.partitions: dict[int, Partition] = {}
         self._logs: dict[int, KafkaPartitionLog] = {}
         self._clients = KafkaClients(settings)
@@ -87,7 +90,7 @@ class Worker(ConsumerRebalanceListener):
         self._admin: AIOKafkaAdminClient | None = None
         self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
-        self._restoring = asyncio.Semaphore(1)
+        self._restoring, self._together = asyncio.Semaphore(1), Together()
         #: whether Redis has said that it evicts nothing
         self._keeps_states = False
         self._joined = False
@@ -217,8 +220,10 @@ class Worker(ConsumerRebalanceListener):
             idle_after_ms=self._settings.idle_after_ms,
             # A worker that has lost its partitions while it slept hears so at its next heartbeat.
             fenced_pause_s=2 * heartbeat_ms(self._settings) / 1000,
+            lease_s=self._lease_s,
             hand_over_s=self._hand_over_s,
             restoring=self._restoring,
+            together=self._together,
             listener=self._told,
         )
         self.partitions[number], self._logs[number] = partition, log

@@ -60,12 +60,16 @@ def several(contender: Contender, workers: int) -> Contender:
 
 
 def commands(
-    contender: Contender, servers: Servers, prefix: str, *, model: Path, tuning: str, learn: bool
+    contender: Contender, servers: Servers, prefix: str, *, model: Path, tuning: str, learn: bool, restarts: bool
 ) -> Sequence[Command]:
-    """The processes of one run. A kill and a start of the same commands is a restart."""
+    """The processes of one run. A kill and a start of the same commands is a restart.
+
+    With `restarts` ours has names by which the group knows it again; without it announces less (docs/adr/0019).
+    """
     if contender.kind == "ours":
         settings = servers.settings(prefix, processing_guarantee=contender.guarantee)
-        found = [ours("worker", settings, worker_id=f"{prefix}{n}") for n in range(contender.workers)]
+        names = [f"{prefix}{n}" if restarts else "" for n in range(contender.workers)]
+        found = [ours("worker", settings, worker_id=name) for name in names]
         return [*found, ours("trainer", settings)] if contender.trainer else found
     return [
         _other(contender, servers, prefix, n, model=model, tuning=tuning, learn=learn) for n in range(contender.workers)

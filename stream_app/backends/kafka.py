@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -20,7 +19,7 @@ from stream_app import topics
 from stream_app.backends.clients import KafkaClients, kafka_call, start_client, stop_quietly
 from stream_app.backends.ports import Committed, LogError, Polled, UnusableError
 from stream_app.backends.writers import PartitionWriter
-from stream_app.core.effects import Effects, Planned, Position, decode_position
+from stream_app.core.effects import Effects, Position, decode_position
 from stream_app.settings import Settings
 
 #: A restore that reads nothing for this long will not finish: the changelog's leader is gone.
@@ -103,7 +102,8 @@ class KafkaPartitionLog:
                     "events: the topic was deleted and made again; start a new group id and topic prefix"
                 )
         begun = stored[self._events].offset >= 0
-        return Committed(offsets[0], offsets[1], self._stamp(position) if position else None, begun)
+        found = self._stamp(position) if position else None
+        return Committed(offsets[0], offsets[1], found, int(ends[self._events]), begun)
 
     async def knows(self, position: Position) -> bool:
         """See `ports.PartitionLog`."""
@@ -125,32 +125,28 @@ class KafkaPartitionLog:
         except (KafkaError, AssertionError) as error:
             raise LogError(f"seeking: {error!r}") from error
 
-    async def poll(self, *, timeout_ms: int, records_max: int) -> Polled:
+    async def poll(self, *, timeout_ms: int, records_max: int, labels: bool = True) -> Polled:
         """See `ports.PartitionLog`."""
+        places = (self._events, self._labels) if labels else (self._events,)
         found = await kafka_call(
-            "reading",
-            self._consumer.getmany(self._events, self._labels, timeout_ms=timeout_ms, max_records=records_max),
+            "reading", self._consumer.getmany(*places, timeout_ms=timeout_ms, max_records=records_max)
         )
         for place, records in found.items():
             if records[0].offset != self._next.get(place):
                 await self._refuse_holes(place, self._next.get(place, 0), records[0].offset)
             self._next[place] = records[-1].offset + 1
         events: Sequence[ConsumerRecord[Any, Any]] = found.get(self._events, ())
-        labels: Sequence[ConsumerRecord[Any, Any]] = found.get(self._labels, ())
-        return Polled(events, labels, not found and self.lag() == 0)
-
-    async def announce(self, position: Position, planned: Planned) -> None:
-        """See `ports.PartitionLog`."""
-        await self._writer.announce(self._stamp(msgspec.structs.replace(position, planned=planned)))
+        told: Sequence[ConsumerRecord[Any, Any]] = found.get(self._labels, ())
+        return Polled(events, told, not found and self.lag() == 0)
 
     async def publish(self, effects: Effects) -> int:
         """See `ports.PartitionLog`."""
         self._stamp(effects.position)
         return await self._writer.publish(effects)
 
-    async def commit(self, position: Position, planned: Planned | None = None) -> None:
+    async def commit(self, position: Position) -> None:
         """See `ports.PartitionLog`."""
-        await self._writer.commit(self._stamp(msgspec.structs.replace(position, planned=planned)))
+        await self._writer.commit(self._stamp(position))
 
     async def check(self) -> None:
         """See `ports.PartitionLog`."""

@@ -11,10 +11,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from stream_app.backends.ports import Committed, Polled, UnusableError, ViewError
-from stream_app.core.effects import Effects, Keyed, Planned, Position, decode_position, encode_position
+from stream_app.core.effects import Effects, Keyed, Position, decode_position, encode_position
 
 
 class MemoryRecord(NamedTuple):
@@ -61,11 +59,11 @@ class MemoryLog:
         """See `ports.PartitionLog`."""
         self._check("take_over")
         if not self._broker.commits:
-            return Committed(0, 0, None, begun=False)
+            return Committed(0, 0, None, len(self._broker.events), begun=False)
         events, labels, metadata = self._broker.commits[-1]
         if events > len(self._broker.events) or labels > len(self._broker.labels):
             raise UnusableError(f"got committed offset {events}, expected 0 to {len(self._broker.events)}")
-        return Committed(events, labels, decode_position(metadata))
+        return Committed(events, labels, decode_position(metadata), len(self._broker.events))
 
     async def knows(self, position: Position) -> bool:
         """See `ports.PartitionLog`."""
@@ -75,27 +73,23 @@ class MemoryLog:
         """See `ports.PartitionLog`."""
         self._events, self._labels = events_offset, labels_offset
 
-    async def poll(self, *, timeout_ms: int, records_max: int) -> Polled:
+    async def poll(self, *, timeout_ms: int, records_max: int, labels: bool = True) -> Polled:
         """See `ports.PartitionLog`."""
         self._check("poll")
         events = self._broker.events[self._events : self._events + records_max]
-        labels = self._broker.labels[self._labels : self._labels + max(0, records_max - len(events))]
+        room = max(0, records_max - len(events)) if labels else 0
+        told = self._broker.labels[self._labels : self._labels + room]
         self._events += len(events)
-        self._labels += len(labels)
-        if not events and not labels:
+        self._labels += len(told)
+        if not events and not told:
             await asyncio.sleep(min(timeout_ms, 5) / 1000)
         else:
             await asyncio.sleep(0)
-        return Polled(events, labels, not events and not labels and self.lag() == 0)
+        return Polled(events, told, not events and not told and self.lag() == 0)
 
     async def position(self) -> tuple[int, int]:
         """See `ports.PartitionLog`."""
         return self._events, self._labels
-
-    async def announce(self, position: Position, planned: Planned) -> None:
-        """See `ports.PartitionLog`."""
-        self._check("announce")
-        self._commit(msgspec.structs.replace(position, planned=planned))
 
     async def publish(self, effects: Effects) -> int:
         """See `ports.PartitionLog`."""
@@ -114,11 +108,11 @@ class MemoryLog:
         self._check("published")
         return end
 
-    async def commit(self, position: Position, planned: Planned | None = None) -> None:
+    async def commit(self, position: Position) -> None:
         """See `ports.PartitionLog`."""
         if not self.atomic:
             self._check("commit")
-            self._commit(msgspec.structs.replace(position, planned=planned))
+            self._commit(position)
 
     async def check(self) -> None:
         """See `ports.PartitionLog`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from stream_app.core.effects import Effects, Planned, Position
+from stream_app.core.effects import Effects, Position
 from stream_app.core.processor import Record
 
 
@@ -43,12 +43,14 @@ class Polled(NamedTuple):
 class Committed(NamedTuple):
     """What a partition's group has committed: offsets to read next, and the position that travelled with them.
 
-    Offsets that were set by hand carry none. Not `begun`: nothing was ever committed, or it is gone.
+    Offsets that were set by hand carry none. Not `begun`: nothing was ever committed, or it is gone. `events_end` is
+    where the events ended when this was asked for.
     """
 
     events_offset: int
     labels_offset: int
     position: Position | None
+    events_end: int
     begun: bool = True
 
 
@@ -76,20 +78,12 @@ class PartitionLog(Protocol):
         """Read on from these offsets."""
         ...
 
-    async def poll(self, *, timeout_ms: int, records_max: int) -> Polled:
-        """Wait for new records, at most `timeout_ms`."""
+    async def poll(self, *, timeout_ms: int, records_max: int, labels: bool = True) -> Polled:
+        """Wait for new records, at most `timeout_ms`; `labels` can be left for later."""
         ...
 
     async def position(self) -> tuple[int, int]:
         """The offsets of events and labels to read next."""
-        ...
-
-    async def announce(self, position: Position, planned: Planned) -> None:
-        """Say what the next batch will be, durably, where a crash in the middle of it would leave half of it.
-
-        `position` is the last one committed. Raises LogError if this owner is known to be none any more. Not called
-        where `atomic`.
-        """
         ...
 
     async def publish(self, effects: Effects) -> int:
@@ -100,8 +94,11 @@ class PartitionLog(Protocol):
         """
         ...
 
-    async def commit(self, position: Position, planned: Planned | None = None) -> None:
-        """Commit the position's offsets with the position as metadata; nothing to do where `atomic`."""
+    async def commit(self, position: Position) -> None:
+        """Commit the position's offsets with the position, and what it says is planned, as metadata.
+
+        Raises LogError if this owner is known to be none any more. Nothing to do where `atomic`.
+        """
         ...
 
     async def check(self) -> None:

@@ -1,8 +1,8 @@
 """What a batch came to, into Kafka: one writer for each processing guarantee.
 
-`AtLeastOnceWriter`: the batch is announced (an offset commit whose metadata says what it reads), its outputs are
-acknowledged, then the changelog is; offsets are committed when the view has followed. Readers see an output at once.
-The announcement is also what fences: the group takes no commit from a worker that it has given up.
+`AtLeastOnceWriter`: a batch's outputs are acknowledged, then the changelog is; a commit has the offsets that the view
+has reached, and in its metadata what comes next (`announcing.py`). Readers see an output at once. The commit is also
+what fences: the group takes none from a worker that it has given up.
 
 `ExactlyOnceWriter`: outputs, changelog, offsets and metadata are one transaction of a producer that belongs to the
 partition. Its id fences: aiokafka commits offsets without the group's generation, so the group would not (#844).
@@ -69,16 +69,12 @@ class PartitionWriter(Protocol):
         """Raise LogError if the changelog has more than was looked at or written by us."""
         ...
 
-    async def announce(self, position: Position) -> None:
-        """Commit what the next batch will be."""
-        ...
-
     async def publish(self, effects: Effects) -> int:
         """Write all of a batch; the changelog's next offset, −1 if nothing went there."""
         ...
 
     async def commit(self, position: Position) -> None:
-        """Commit a position whose states have reached the view."""
+        """Commit a position whose states have reached the view, and what is planned after it."""
         ...
 
     async def close(self) -> None:
@@ -144,12 +140,10 @@ class AtLeastOnceWriter:
         if -1 < self._changelog_next < changelog_end:
             raise LogError(self._went_on_to(changelog_end))
 
-    async def announce(self, position: Position) -> None:
-        """See `PartitionWriter`. Raises LogError if the group does not know us any more."""
-        await self.commit(position)
-
     async def publish(self, effects: Effects) -> int:
-        """See `PartitionWriter`."""
+        """See `PartitionWriter`. Raises LogError if somebody else wrote to the changelog: take over, and look at it."""
+        if self._intruder:
+            raise LogError(self._intruder)
         producer = await self._shared.get()
         try:
             async with asyncio.timeout(PUBLISH_S_MAX):
@@ -176,7 +170,7 @@ class AtLeastOnceWriter:
         return self._changelog_next
 
     async def commit(self, position: Position) -> None:
-        """See `PartitionWriter`. Raises LogError if somebody else wrote to the changelog: take over, and look at it."""
+        """See `PartitionWriter`. Raises LogError as `publish` does, or if the group does not know us any more."""
         if self._intruder:
             raise LogError(self._intruder)
         await self._commits.commit(self._sender.offsets(position))
@@ -213,9 +207,6 @@ class ExactlyOnceWriter:
 
     def refuse_intruders(self, changelog_end: int) -> None:
         """Nothing to do, for the same reason."""
-
-    async def announce(self, position: Position) -> None:
-        """Nothing to do: what is half done was not done."""
 
     async def publish(self, effects: Effects) -> int:
         """See `PartitionWriter`. Raises FencedError if another owner has started its producer."""

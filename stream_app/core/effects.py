@@ -23,10 +23,11 @@ Keyed = tuple[bytes, bytes]
 
 
 class Planned(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The batch that is about to be carried out: from where to where it reads, and what moves the watermark besides.
+    """A batch that is about to be carried out: from where to where it reads, and what moves the watermark besides.
 
     Committed before the first of its outputs (`at_least_once`), so that after a crash the very same batch is carried
     out again: with other labels or events in it, an outcome could come about in another place and be learned twice.
+    Batches of events alone may follow it up to `window_to`, without saying so.
     """
 
     events_from: int
@@ -36,6 +37,8 @@ class Planned(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: before the batch
     watermark: Watermark
     idle_ms: int
+    #: the events offset up to which others may follow, of events alone
+    window_to: int = 0
 
 
 class Position(msgspec.Struct, gc=False):

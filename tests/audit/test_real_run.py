@@ -118,7 +118,7 @@ def _lines(report: Report) -> str:
     return "\n".join([json.dumps(report.as_json(), indent=1), *map(str, report.violations)])
 
 
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("guarantee", ["at_least_once", pytest.param("exactly_once", marks=pytest.mark.long)])
 async def test_a_run_with_kills_labels_idle_ends_and_broken_records_is_clean_and_tampering_is_found(
     real_servers: Servers, names: Names, guarantee: str
 ) -> None:

@@ -33,10 +33,10 @@ _TRANSACTION = "stream_app.backends.clients:TransactionalProducer"
 POINTS = {
     "at_least_once": _BOTH
     | {
-        "before the announcement": Fault(f"{_LOG}.announce", "kill", call=5),
-        "after the announcement": Fault(f"{_LOG}.announce", "kill", when="after", call=5),
-        "before the offset commit": Fault("aiokafka:AIOKafkaConsumer.commit", "kill", call=9),
-        "after the offset commit": Fault("aiokafka:AIOKafkaConsumer.commit", "kill", when="after", call=9),
+        "before the announcement": Fault(f"{_LOG}.commit", "kill", call=5),
+        "after the announcement": Fault(f"{_LOG}.commit", "kill", when="after", call=5),
+        "before the offset commit": Fault("aiokafka:AIOKafkaConsumer.commit", "kill", call=3),
+        "after the offset commit": Fault("aiokafka:AIOKafkaConsumer.commit", "kill", when="after", call=3),
     },
     "exactly_once": _BOTH
     | {

@@ -91,8 +91,6 @@ async def test_batches_of_any_size_give_the_same_when_labels_come_between_them()
 async def test_a_failure_or_a_crash_at_any_point_of_the_log_changes_nothing_that_comes_out(
     point: str, error: Exception
 ) -> None:
-    if Shop.exactly_once and point == "announce":
-        point = "publish"  # a transaction needs no announcement
     for batch in (1, 2, 6, 7, 11, 18):
         shop = Shop(rules=small_cache() if batch % 2 else RULES)
 

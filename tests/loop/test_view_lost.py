@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -169,8 +170,8 @@ async def test_an_owner_that_was_fenced_while_it_waited_for_records_publishes_no
     log = shop.partition.log
     published = len(shop.broker.outputs["scores"])
 
-    async def slow_poll(*, timeout_ms: int, records_max: int) -> object:
-        polled = await poll(log, timeout_ms=timeout_ms, records_max=records_max)  # type: ignore[arg-type]
+    async def slow_poll(**how: Any) -> object:
+        polled = await poll(log, **how)  # type: ignore[arg-type]
         if polled.events:
             # The batch before this one is written while this one is read.
             await shop.until(lambda: not shop.partition.behind.queued)

@@ -8,8 +8,11 @@ from typing import Any, Final
 
 #: What an observer is told at every batch or poll: too much to read.
 _DULL: Final = frozenset(
-    {"lag", "open_sessions", "cache", "behind", "examples", "label_delay", "quality", "partition_state"}
-)
+    {
+        "lag", "open_sessions", "cache", "behind", "examples", "example", "examples_lag", "quality", "partition_state",
+        "kafka_answered", "trainer_progress",
+    }
+)  # fmt: skip
 
 
 class History:

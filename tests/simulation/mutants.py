@@ -15,6 +15,7 @@ import msgspec
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from stream_app.announcing import Announcements
 from stream_app.backends import clients, writers
 from stream_app.backends.clients import FAILURES, all_acknowledged
 from stream_app.backends.kafka import KafkaPartitionLog
@@ -123,6 +124,9 @@ async def _timers_apart(self: ExactlyOnceWriter, effects: Effects) -> int:
 _publish_twice: Final = AtLeastOnceWriter.publish
 
 
+_commit: Final = AtLeastOnceWriter.commit
+
+
 async def _no_announcement(self: AtLeastOnceWriter, position: Position) -> None:
     self._later = position  # type: ignore[attr-defined]
 
@@ -130,8 +134,12 @@ async def _no_announcement(self: AtLeastOnceWriter, position: Position) -> None:
 async def _announced_after(self: AtLeastOnceWriter, effects: Effects) -> int:
     end = await _publish_twice(self, effects)
     if (position := getattr(self, "_later", None)) is not None:
-        await self.commit(position)
+        await _commit(self, position)
     return end
+
+
+def _labels_taken_anyway(self: Announcements, position: Position) -> float:
+    return 0.0
 
 
 _carry_out_again: Final = Partition._carry_out_again
@@ -317,7 +325,12 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "announced_after": Mutant(
         "a batch is announced after its outputs, not before",
         TWICE,
-        [(AtLeastOnceWriter, "announce", _no_announcement), (AtLeastOnceWriter, "publish", _announced_after)],
+        [(AtLeastOnceWriter, "commit", _no_announcement), (AtLeastOnceWriter, "publish", _announced_after)],
+    ),
+    "labels_not_held": Mutant(
+        "the next owner takes new labels before the events that the former one may have scored without them",
+        TWICE,
+        [(Announcements, "labels_wait_s", _labels_taken_anyway)],
     ),
     "advance_lost": Mutant(
         "a batch that proves done is passed over with the time that it let pass",

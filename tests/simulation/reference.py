@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from aiokafka.structs import TopicPartition
@@ -77,7 +78,7 @@ class Reference:
                 )
 
     def follow_announcements(self, commits: list[Commit], place: TopicPartition) -> None:
-        """Carry out each batch that was announced, once."""
+        """Carry out each batch that was announced, once, and between them and after the last one the events alone."""
         last: Planned | None = None
         overtaken = False
         for commit in commits:
@@ -88,12 +89,20 @@ class Reference:
                 overtaken = True
                 continue
             position = decode_position(commit.offsets[place].metadata)
-            if position is None or position.planned is None or position.planned == last:
+            planned = position.planned if position is not None else None
+            if planned is None or (last is not None and _batch_of(planned) == _batch_of(last)):
                 continue
-            last = position.planned
+            here = self._processor.position
+            if planned.labels_from == here.labels_offset and here.events_offset < planned.events_from:
+                if last is None or planned.events_from > last.window_to:
+                    raise Violation(f"partition {self.partition}: {planned} was announced beyond the window of {last}")
+                self._carry_out(planned.events_from, planned.labels_from, 0)
+            last = planned
             self._check_announced(last, overtaken=overtaken)
             overtaken = False
             self._carry_out(last.events_to, last.labels_to, last.idle_ms)
+        if last is not None:
+            self._carry_out(len(self._events), self._processor.position.labels_offset, 0)
 
     def _check_announced(self, planned: Planned, *, overtaken: bool) -> None:
         here = self._processor.position
@@ -137,6 +146,11 @@ class Reference:
     def position(self) -> Position:
         """How far it has come."""
         return self._processor.position
+
+
+def _batch_of(planned: Planned) -> Planned:
+    """The same announcement, whatever may follow it."""
+    return msgspec.structs.replace(planned, window_to=0)
 
 
 def _records(log: Log) -> list[FetchedRecord]:

@@ -183,7 +183,7 @@ class Run:
             )
             return facts
 
-        late = {"now": lambda: time.time(), "monotonic": lambda: time.monotonic()}
+        late = {name: lambda: time.monotonic() for name in ("monotonic", "boottime")} | {"now": lambda: time.time()}
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.loop.clocks())
             for module in (contender, serving):
