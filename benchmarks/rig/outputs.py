@@ -62,12 +62,13 @@ def read(bootstrap: str, topic: str) -> Iterator[Written]:
     )
     try:
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
-        left = PARTITIONS
-        while left:
+        # A partition that is written meanwhile ends more than once.
+        ended: set[int] = set()
+        while len(ended) < PARTITIONS:
             for message in consumer.consume(_FETCHED, timeout=0.5):
                 error = message.error()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    left -= 1
+                    ended.add(message.partition())
                 elif error is not None:
                     raise KafkaException(error)
                 else:
