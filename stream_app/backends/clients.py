@@ -194,10 +194,12 @@ def filled_batches(
     """Record batches of (key, value, headers), each as full as it gets; a record larger than a batch has its own."""
     batch = producer.create_batch()
     for key, value, headers in records:
-        if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
+        # A list: the client's compiled builder takes nothing else.
+        record = {"key": key, "value": value, "timestamp": now_ms, "headers": list(headers)}
+        if batch.append(**record) is None:
             yield batch
             batch = producer.create_batch()
-            batch.append(key=key, value=value, timestamp=now_ms, headers=headers)
+            batch.append(**record)
     if batch.record_count():
         yield batch
 
