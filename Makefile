@@ -19,7 +19,7 @@ DEV := $(VENV)/.installed-dev
 NATIVE := $(wildcard native/Cargo.* native/pyproject.toml native/src/*.rs native/src/*/*.rs)
 # Tests that compute, and those of commands on the embedded servers, use the time in which those that start real ones,
 # kill them and wait do wait: nicely, or the others would wait longer.
-PURE := tests/core tests/evaluation tests/fuzz tests/loop tests/native tests/parity tests/producers tests/simulation tests/zoo \
+PURE := tests/core tests/evaluation tests/fuzz tests/live tests/loop tests/native tests/parity tests/producers tests/simulation tests/zoo \
 	$(wildcard tests/test_*.py)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # The compiled engine, where there is a Rust to build it; without it everything runs, in pure Python.

@@ -14,10 +14,14 @@ from mode import Service
 from prometheus_client import CollectorRegistry
 
 from stream_app.backends.clients import is_told_elsewhere
+from stream_app.core.native import native
+from stream_app.log_lines import Line, LineFormatter
 from stream_app.observe import Observer
 from stream_app.settings import DEVELOPMENT_KEY, Settings
+from stream_app.targets import TargetFile
 from stream_app.trainer import Trainer
 from stream_app.web.health import Health
+from stream_app.web.live_feed import LiveFeed
 from stream_app.web.server import WebServer
 from stream_app.worker import Worker
 
@@ -73,7 +77,7 @@ class Supervised(Service):
         if self.should_stop:
             return
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
-            logging.getLogger("stream_app").error("event=crashed service=%s error=%s", self._label, error)
+            logging.getLogger("stream_app").error(Line("crashed", service=self._label, error=error))
             raise error
         raise RuntimeError(f"{self._label} ended by itself")
 
@@ -117,7 +121,11 @@ def create_app(
     if not __debug__:
         raise RuntimeError("python -O takes away checks that the Kafka client relies on: start without it")
     registry = CollectorRegistry()
-    observer = Observer(registry)
+    observer = Observer(
+        registry,
+        engine="compiled" if native is not None and settings.engine != "python" else "python",
+        guarantee=settings.processing_guarantee,
+    )
     health = Health()
     role = "-".join(name for name, wanted in (("worker", worker), ("trainer", trainer)) if wanted)
     app = _App(
@@ -141,8 +149,15 @@ def create_app(
         health.register("worker", ready=scorer.ready, alive=scorer.alive)
         observer.readiness("worker", scorer.ready)
     if web:
-        deployment.web = WebServer(settings, registry, health)
+        feed = LiveFeed(
+            settings, health, worker=deployment.worker, trainer=deployment.trainer, latency=observer.end_to_end
+        )
+        if deployment.worker is not None:
+            deployment.worker.listen(feed.take)
+        deployment.web = WebServer(settings, registry, health, feed)
         services.append(deployment.web)
+        if settings.web_targets:
+            services.append(TargetFile(settings, deployment.web, role=role))
     services.extend(build(deployment) for build in extra_services)
     app.deployed = services
     return deployment
@@ -195,7 +210,9 @@ def tune_garbage_collector() -> None:
 
 def configure_logging(settings: Settings) -> None:
     """Our log lines on standard error at the level that was asked for; libraries only when something is wrong."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(settings.log_format))
+    logging.basicConfig(handlers=[handler], force=True)
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("stream_app").setLevel(settings.log_level.upper())
     # Services log their own life under their module's name; our events say the same in our words.
@@ -214,7 +231,9 @@ def warn_of_development_key(settings: Settings) -> None:
     )
     if settings.snapshot_key.get_secret_value() == DEVELOPMENT_KEY and not local:
         logging.getLogger("stream_app").warning(
-            "event=development_key kafka=%s hint='set STREAM_APP_SNAPSHOT_KEY: anyone who can write to the topic can "
-            "replace the model'",
-            host,
+            Line(
+                "development_key",
+                kafka=host,
+                hint="set STREAM_APP_SNAPSHOT_KEY: anyone who can write to the topic can replace the model",
+            )
         )

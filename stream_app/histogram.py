@@ -7,23 +7,28 @@ event loop observes, and the same loop answers the scrapes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import Exemplar, HistogramMetricFamily, Metric
+
+#: Bucket → what was last pointed at in it. OpenMetrics allows 128 characters of labels.
+Exemplars: TypeAlias = dict[int, Exemplar]
 
 
 class HistogramSeries:
     """The observations of one set of label values: `counts` per bucket (the last one beyond all bounds) and `total`."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: Exemplars = {}
 
     def observe(self, value: float) -> None:
         """Count one value."""
@@ -35,6 +40,10 @@ class HistogramSeries:
         found = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts)).tolist()
         self.counts = [count + new for count, new in zip(self.counts, found, strict=True)]
         self.total += float(values.sum())
+
+    def point_at(self, value: float, labels: Mapping[str, str], *, time_s: float) -> None:
+        """Let the bucket of a value, observed already, lead to where it came from: its exemplar, seconds since 1970."""
+        self.exemplars[bisect_left(self.bounds, value)] = Exemplar(dict(labels), value, time_s)
 
 
 class Histogram:
@@ -67,8 +76,9 @@ class Histogram:
         """The family as it stands, cumulative from the smallest bound up."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         for values, series in self._series.items():
+            exemplars: list[Any] = [series.exemplars.get(n) for n in range(len(series.counts))]
             cumulative = accumulate(series.counts)
-            family.add_metric(values, list(zip(self._shown, cumulative, strict=True)), series.total)
+            family.add_metric(values, list(zip(self._shown, cumulative, exemplars, strict=True)), series.total)
         return [family]
 
 

@@ -47,6 +47,26 @@ _DELAY_BUCKETS: Final = (
     10.0, 60.0, 300.0, 900.0, 1_800.0, 2_700.0, 3_600.0, 7_200.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0, 2_592_000.0,
 )  # fmt: skip
 
+#: One round trip on a host is a fraction of a millisecond; a transaction tens, a client's time-out half a minute.
+_ROUND_TRIP_BUCKETS: Final = (
+    0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0,
+)  # fmt: skip
+#: Twentieths, and finer where most visitors are: at a base rate of 3 % half of all scores lie below it.
+_SCORE_BUCKETS: Final = (
+    0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75,
+    0.8, 0.85, 0.9, 0.95, 1.0,
+)  # fmt: skip
+#: Events of a session, up to the bound at which it is ended.
+_EVENTS_BUCKETS: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1_000.0, 10_000.0)
+#: From a single page to the bound of a day; the inactivity that ended it is not part of it.
+_SESSION_BUCKETS: Final = (
+    1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 86_400.0,
+)  # fmt: skip
+#: A visitor's state has 400 bytes after one event, some kilobytes usually, and fits into a Kafka record at its worst.
+_STATE_BUCKETS: Final = (
+    250.0, 500.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0, 16_000.0, 32_000.0, 64_000.0, 256_000.0, 1_048_576.0,
+)  # fmt: skip
+
 _P: Final = ("partition",)
 _SLICE: Final = ("window", "slice")
 
@@ -71,6 +91,13 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "a visitor was on a partition where the shop's partitioner does not put it: two producers differ"),
             MetricSpec("intent_lag_records", "gauge", _P, "records",
                 "at each poll: input records of an owned partition that have not been read yet"),
+            MetricSpec("intent_lag_seconds", "gauge", _P, "seconds",
+                "always: how long the oldest record that waits has waited at most, by the broker's clock; 0 when none"
+                " waits"),
+            MetricSpec("intent_watermark_time_seconds", "gauge", _P, "seconds",
+                "at each poll: the event time up to which sessions are over, since 1970"),
+            MetricSpec("intent_last_checkout_time_seconds", "gauge", ("source",), "seconds",
+                "a checkout was told, by a `purchase` event or by a `label` of the order system: when, since 1970"),
             MetricSpec("intent_watermark_delay_seconds", "gauge", _P, "seconds",
                 "at each poll: wall clock less the event time up to which sessions are over; large in a replay"),
         ),
@@ -80,8 +107,10 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
         (
             MetricSpec("intent_scores_total", "counter", ("band",), "scores",
                 "an event was scored, by band of the score"),
+            MetricSpec("intent_score", "histogram", (), "probability", "an event was scored", _SCORE_BUCKETS),
             MetricSpec("intent_end_to_end_seconds", "histogram", (), "seconds",
-                "an event was scored: from the broker's timestamp of its record to the acknowledgement of its score",
+                "an event was scored: from the broker's timestamp of its record to the acknowledgement of its score;"
+                " exemplars name partition and offset",
                 _LATENCY_BUCKETS),
             MetricSpec("intent_stage_seconds", "histogram", ("stage",), "seconds",
                 "a batch passed a stage: `announce` it, `load` states, `fold` and score, `publish`; behind it `view`"
@@ -95,7 +124,13 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_sessions_opened_total", "counter", (), "sessions", "a session began"),
             MetricSpec("intent_sessions_closed_total", "counter", ("reason",), "sessions",
                 "a session ended, by its `gap` or at a `bound` (10,000 events, 24 hours, four open at once): bots do"),
+            MetricSpec("intent_session_events", "histogram", (), "events", "a session ended: how many events it had",
+                _EVENTS_BUCKETS),
+            MetricSpec("intent_session_seconds", "histogram", (), "seconds",
+                "a session ended: from its first event to its last, in event time", _SESSION_BUCKETS),
             MetricSpec("intent_examples_total", "counter", (), "examples", "a worker wrote a resolved example"),
+            MetricSpec("intent_state_bytes", "histogram", (), "bytes", "a visitor's state was written: its size",
+                _STATE_BUCKETS),
             MetricSpec("intent_open_visitors", "gauge", _P, "visitors",
                 "after each batch: visitors with an open session, nearly always one each"),
             MetricSpec("intent_cached_visitors", "gauge", _P, "visitors", "after each batch: states held in memory"),
@@ -119,6 +154,21 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_ready", "gauge", ("component",), "0 or 1",
                 "at each scrape: whether the `worker` or `trainer` is ready, as /readyz says; alert when it is 0, or"
                 " when the scrape itself fails"),
+            MetricSpec("intent_progress_age_seconds", "gauge", _P, "seconds",
+                "always: time since the partition last finished a batch, looked for records, or waited on purpose"),
+            MetricSpec("intent_failing_seconds", "gauge", _P, "seconds",
+                "always: how long no batch of the partition has got through; 0 when the last one did"),
+            MetricSpec("intent_redis_wait_seconds", "gauge", _P, "seconds",
+                "always: how long the partition has waited for a Redis that does not answer; 0 while it answers"),
+            MetricSpec("intent_trainer_progress_age_seconds", "gauge", (), "seconds",
+                "always: time since the trainer last came round; NaN without a trainer"),
+            MetricSpec("intent_redis_seconds", "histogram", ("op",), "seconds",
+                "Redis answered: `load` and `write` states, read the `deadlines`, `clear` a partition",
+                _ROUND_TRIP_BUCKETS),
+            MetricSpec("intent_kafka_seconds", "histogram", ("op",), "seconds",
+                "Kafka answered: a batch's `outputs` are written, its `states` (with `exactly_once` all of it, as one"
+                " transaction), `commit` offsets, `take_over` a partition, `pulse` (asking for end offsets)",
+                _ROUND_TRIP_BUCKETS),
             MetricSpec("intent_redis_errors_total", "counter", ("op",), "errors",
                 "a call to Redis failed; it is tried again until it works"),
             MetricSpec("intent_kafka_errors_total", "counter", ("op",), "errors",
@@ -154,6 +204,11 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "an episode that ended in a checkout was learned"),
             MetricSpec("intent_examples_repeated_total", "counter", (), "examples",
                 "the trainer passed over an example it had learned before"),
+            MetricSpec("intent_outcomes_total", "counter", ("source", "label"), "examples",
+                "the trainer read an example, by what told its outcome: a `purchase` event, a `label` of the order"
+                " system, or the `session_end`; label 1 is a checkout"),
+            MetricSpec("intent_examples_lag_records", "gauge", (), "records",
+                "at each look for examples: those that the trainer has not read yet"),
             MetricSpec("intent_examples_held", "gauge", (), "examples",
                 "positives that wait until negatives of the same age have come"),
             MetricSpec("intent_label_delay_seconds", "histogram", (), "seconds",
@@ -162,6 +217,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_trainer_state", "gauge", ("state",), "0 or 1",
                 "the trainer became `standby`, `restoring`, `learning` or `stopped`: 1 for the state it is in"),
             MetricSpec("intent_snapshots_published_total", "counter", (), "snapshots", "a snapshot was published"),
+            MetricSpec("intent_snapshot_published_version", "gauge", (), "number",
+                "a snapshot was published: its version, which workers are to serve soon (`intent_model_version`)"),
             MetricSpec("intent_snapshot_published_bytes_total", "counter", (), "bytes", "a snapshot was published"),
             MetricSpec("intent_snapshot_published_entries_total", "counter", (), "entries",
                 "a snapshot was published: prior entries that had changed"),
@@ -237,7 +294,10 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
     ),
     (
         "The program",
-        (MetricSpec("intent_build_info", "gauge", ("version", "python"), "1", "never: says what is running"),),
+        (
+            MetricSpec("intent_build_info", "gauge", ("version", "python", "engine", "guarantee"), "1",
+                "never: says what is running, with which `engine` (`compiled` or `python`) and processing guarantee"),
+        ),
     ),
 )  # fmt: skip
 
@@ -290,6 +350,23 @@ class Shown:
             yield family
 
 
+#: Measured by hand: the page is made without a benchmark's help.
+SCRAPING: Final = (
+    "`python -m benchmarks.scraping`, median of 200 expositions, CPU time of the process (Python 3.11, two cores of a",
+    "virtual machine, other work beside it). What Prometheus asks for is OpenMetrics, gzipped.",
+    "",
+    "| process | format | series | bytes, gzipped | CPU ms a scrape | share of a core, every 5 s |",
+    "| --- | --- | --- | --- | --- | --- |",
+    "| worker, 16 partitions | OpenMetrics | 1,163 | 9,391 | 20.7 | 0.41 % |",
+    "| worker, 16 partitions | plain | 1,163 | 9,384 | 14.4 | 0.29 % |",
+    "| trainer | OpenMetrics | 868 | 7,968 | 11.9 | 0.24 % |",
+    "| trainer | plain | 868 | 7,981 | 11.5 | 0.23 % |",
+    "",
+    "A process scores with one core, so that share is what scraping takes of its throughput: below 1 % at the interval",
+    "that is shipped, 5 s, and above it at 1 s.",
+)
+
+
 def documentation() -> str:
     """`docs/metrics.md`."""
     lines = [
@@ -304,7 +381,22 @@ def documentation() -> str:
         "Quality is told by `window`, `total` since the start or `recent`, the last 10,000 examples (these fill again",
         "after a restart), and by `slice`: `all`; the event's number in its session, `event_1`, `event_2`, `event_3`,",
         "`event_5`, `event_10_on`; `before_cart` and `before_checkout`, while there was nothing of the kind in the",
-        "session. It is NaN with fewer than 20 examples of buyers or of others. Alerts: `ops/prometheus/alerts.yml`.",
+        "session. It is NaN with fewer than 20 examples of buyers or of others.",
+        "",
+        "Exemplars, on request in OpenMetrics: `intent_end_to_end_seconds` names partition and offset of a batch's",
+        "first event, which waited longest, and the trace of one of its events where events are traced. No label and",
+        "no exemplar ever holds a visitor, a session or an item.",
+        "",
+        "Alerts are in `ops/prometheus/alerts.yml`, on recording rules in `rules.yml`; what to do about each is in",
+        "[runbook.md](runbook.md). Families for offers, exposures and uplift come with the discounts.",
+        "",
+        "Several processes on one host: give each `--web-port 0`, a `--worker-id` of its own and the same",
+        "`--web-targets` directory. Each leaves a target file there while it runs, which `ops/prometheus/host.yml`",
+        "reads (`file_sd`).",
+        "",
+        "## What being scraped costs",
+        "",
+        *SCRAPING,
     ]
     for heading, specs in SECTIONS:
         lines += ["", f"## {heading}", ""]

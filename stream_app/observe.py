@@ -1,47 +1,61 @@
 """What happens, said once: each internal event becomes its log line and its metrics here and nowhere else.
 
-Log lines go to the logger `stream_app` as `event key=value …`. WARNING: recovered, nothing lost. ERROR: something is
+Log lines (`log_lines.py`) go to the logger `stream_app`. WARNING: recovered, nothing lost. ERROR: something is
 lost, or a person must act. Nothing that happens for every event is above DEBUG, and a kind of line that repeats is cut
 off after some a minute, with one line at the minute's end that says how many there were.
 
 Metrics are those of `metrics.py`. Children of labelled families are looked up once and kept: a batch of 2,000 events
-costs about 150 µs here. One event loop calls all of this; nothing is locked.
+and 250 sessions that end costs about 550 µs here. One event loop calls all of this; nothing is locked.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 
 from stream_app import __version__
 from stream_app.core.drift import Alarm
 from stream_app.core.effects import DeadLetter, Effects
 from stream_app.core.learner import Learner
+from stream_app.core.records import Example
 from stream_app.histogram import Histogram, HistogramSeries
+from stream_app.log_lines import Line
 from stream_app.metrics import Metrics
+from stream_app.partition_gauges import Owned, PartitionGauges
 from stream_app.quality import QualityGauges
 from stream_app.topics import EVENTS, LABELS
 
 #: Lines of one kind in a minute: enough to see what is wrong, and a flood of bad input leaves the log readable.
 LINES_PER_MINUTE_MAX: Final = 20
-#: A line's free text, in characters: a broken record may be 256 KiB.
-DETAIL_LENGTH_MAX: Final = 200
 
-PARTITION_STATES: Final = ("restoring", "ready", "fenced", "stopped")
 TRAINER_STATES: Final = ("standby", "restoring", "learning", "stopped")
 
 _MINUTE_S: Final = 60.0
 #: Between two looks at the quality: it costs 5 to 15 ms.
 _QUALITY_S: Final = 5.0
 _LOG: Final = logging.getLogger("stream_app")
+
+#: What became of a purchase event or a label that is news: a checkout was told.
+_NEWS_OF_EVENTS: Final = (("purchase", "scored"), ("purchase", "late"))
+_NO_NEWS_OF_LABELS: Final = frozenset({"duplicate", "refund", "cancel", "replayed"})
+
+
+class _Length(msgspec.Struct, gc=False):
+    """What is looked at of a closed session's record."""
+
+    events: int
+    duration_ms: int
+
+
+_LENGTH_DECODER: Final = msgspec.json.Decoder(_Length)
 
 
 class Observer:
@@ -51,26 +65,36 @@ class Observer:
     ----------
     registry
         Where the metrics are registered; nothing else may have registered them.
+    engine, guarantee
+        Who folds and what is promised, for `intent_build_info`.
     monotonic
         Seconds that never go back; tests give their own.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        engine: str = "",
+        guarantee: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         metrics = Metrics(registry)
         ProcessCollector(namespace="intent", registry=registry)
-        metrics.gauge("intent_build_info").labels(__version__, platform.python_version()).set(1)
+        metrics.gauge("intent_build_info").labels(__version__, platform.python_version(), engine, guarantee).set(1)
         self._monotonic = monotonic
         self._lines = _Lines(monotonic)
         # input
         self._events = _Counters(metrics.counter("intent_events_total"))
         self._labels = _Counters(metrics.counter("intent_labels_total"))
         self._dead_letters = _Counters(metrics.counter("intent_dead_letters_total"))
-        self._lag = _PerPartition(metrics.gauge("intent_lag_records"))
-        self._watermark_delay = _PerPartition(metrics.gauge("intent_watermark_delay_seconds"))
+        self._partitions = PartitionGauges(metrics, monotonic)
+        self._last_checkout = metrics.gauge("intent_last_checkout_time_seconds")
         self._ahead = metrics.counter("intent_events_ahead_total")
         self._strays = _Counters(metrics.counter("intent_stray_visitors_total"))
         # scores
         self._scores = _Counters(metrics.counter("intent_scores_total"))
+        self._score = metrics.histogram("intent_score").labels()
         #: Public for the demo, which shows quantiles of it.
         self.end_to_end = metrics.histogram("intent_end_to_end_seconds").labels()
         self._stages = _Series(metrics.histogram("intent_stage_seconds"))
@@ -79,16 +103,19 @@ class Observer:
         self._opened = metrics.counter("intent_sessions_opened_total")
         self._closed = _Counters(metrics.counter("intent_sessions_closed_total"))
         self._examples = metrics.counter("intent_examples_total")
-        self._open_visitors = _PerPartition(metrics.gauge("intent_open_visitors"))
-        self._cached_visitors = _PerPartition(metrics.gauge("intent_cached_visitors"))
-        self._partition_state = metrics.gauge("intent_partition_state")
+        self._session_events = metrics.histogram("intent_session_events").labels()
+        self._session_seconds = metrics.histogram("intent_session_seconds").labels()
+        self._state_bytes = metrics.histogram("intent_state_bytes").labels()
         self._restore_seconds = _Series(metrics.histogram("intent_restore_seconds"))
         self._restored_visitors = _Counters(metrics.counter("intent_restored_visitors_total"))
-        self._view_queue = _PerPartition(metrics.gauge("intent_view_queue_batches"))
         self._view_waits = _Counters(metrics.counter("intent_view_waits_total"))
         self._views_lost = metrics.counter("intent_views_lost_total")
         # failures
         self._ready = metrics.gauge("intent_ready")
+        self._redis_seconds = _Series(metrics.histogram("intent_redis_seconds"))
+        self._kafka_seconds = _Series(metrics.histogram("intent_kafka_seconds"))
+        self._trainer_progress = metrics.gauge("intent_trainer_progress_age_seconds")
+        self._trainer_progress.set(math.nan)
         self._redis_errors = _Counters(metrics.counter("intent_redis_errors_total"))
         self._kafka_errors = _Counters(metrics.counter("intent_kafka_errors_total"))
         self._fenced = metrics.counter("intent_fenced_total")
@@ -108,18 +135,23 @@ class Observer:
         self._learned = metrics.counter("intent_examples_learned_total")
         self._checkouts = metrics.counter("intent_checkouts_learned_total")
         self._repeated = metrics.counter("intent_examples_repeated_total")
+        self._outcomes = _Counters(metrics.counter("intent_outcomes_total"))
+        self._examples_lag = metrics.gauge("intent_examples_lag_records")
         self._held = metrics.gauge("intent_examples_held")
         self._label_delay = metrics.histogram("intent_label_delay_seconds").labels()
         self._trainer_cold = metrics.gauge("intent_trainer_cold")
         self._trainer_was_cold = True
         self._trainer_state = metrics.gauge("intent_trainer_state")
         self._published = metrics.counter("intent_snapshots_published_total")
+        self._published_version = metrics.gauge("intent_snapshot_published_version")
         self._published_bytes = metrics.counter("intent_snapshot_published_bytes_total")
         self._published_entries = metrics.counter("intent_snapshot_published_entries_total")
         self._publish_seconds = metrics.histogram("intent_snapshot_publish_seconds").labels()
         self._model_errors = metrics.counter("intent_model_errors_total")
         self._gauges = QualityGauges(metrics)
         self._gauges_set = -math.inf
+        #: whose quality changed since it was shown last
+        self._unshown: Learner | None = None
         #: alarms of drift and changes of champion that were told, None before the first look
         self._told: tuple[int, int] | None = None
 
@@ -134,6 +166,7 @@ class Observer:
         received_ms: Sequence[int],
         now_ms: int,
         stages: dict[str, float],
+        first_offset: int = -1,
     ) -> None:
         """A batch was published.
 
@@ -147,6 +180,8 @@ class Observer:
             When its outputs had been acknowledged.
         stages
             Stage → seconds.
+        first_offset
+            Of the first event: the one that waited longest, to which the latency's exemplar leads.
         """
         for (event_type, outcome), count in effects.events.items():
             if event_type != "unknown":  # those are the dead letters, counted with their topic below
@@ -155,6 +190,7 @@ class Observer:
             self._labels.add(count, outcome)
         for band, count in effects.bands.items():
             self._scores.add(count, band)
+        self._score.observe_many(effects.score_values)
         for letter in effects.dead_letters:
             self.dead_letter(letter)
         self._opened.inc(effects.sessions_opened)
@@ -164,79 +200,98 @@ class Observer:
         if effects.strays:
             self._strayed(partition, effects.strays)
         self._examples.inc(len(effects.examples))
+        self._checkouts_told(effects, now_ms)
+        self._sizes(effects)
         if records:
             self._batch_records.observe(records)
         if received_ms:
             self.end_to_end.observe_many(np.maximum(now_ms - np.asarray(received_ms), 0) / 1000.0)
+            if first_offset >= 0:
+                # Where to look, never who it was.
+                where = {"partition": str(partition), "offset": str(first_offset), **_trace_of(effects)}
+                self.end_to_end.point_at(max(now_ms - received_ms[0], 0) / 1000.0, where, time_s=now_ms / 1000)
+            self._partitions.scored_up_to(partition, received_ms[-1])
         for stage, seconds in stages.items():
             self._stages.of(stage).observe(seconds)
         if _LOG.isEnabledFor(logging.DEBUG):
             shown = {stage: round(seconds, 6) for stage, seconds in stages.items()}
-            _LOG.debug(_line("batch", partition=partition, seq=effects.position.seq, records=records, **shown))
+            _LOG.debug(Line("batch", partition=partition, seq=effects.position.seq, records=records, **shown))
+
+    def _checkouts_told(self, effects: Effects, now_ms: int) -> None:
+        """Remember when somebody last told of a checkout: a source that falls silent is seen by nothing else."""
+        if any(effects.events[kind] for kind in _NEWS_OF_EVENTS):
+            self._last_checkout.labels("purchase").set(now_ms / 1000)
+        if not _NO_NEWS_OF_LABELS.issuperset(effects.labels):
+            self._last_checkout.labels("label").set(now_ms / 1000)
+
+    def _sizes(self, effects: Effects) -> None:
+        """How long the sessions were that ended, and how large the states are that were written."""
+        if effects.closed:
+            lengths = [_LENGTH_DECODER.decode(record) for _, record in effects.closed]
+            self._session_events.observe_many(np.array([float(length.events) for length in lengths]))
+            self._session_seconds.observe_many(np.array([length.duration_ms / 1000 for length in lengths]))
+        if effects.states:
+            sizes = np.fromiter(map(len, effects.states.values()), dtype=np.float64, count=len(effects.states))
+            self._state_bytes.observe_many(sizes)
+
+    def own(self, partition: int, owned: Owned) -> None:
+        """A partition was given to this process; it is asked at each scrape how it does."""
+        self._partitions.own(partition, owned)
 
     def lag(self, partition: int, records: int, watermark_time_ms: int, now_ms: int) -> None:
         """A poll has told how many input records wait, and how far event time has come (−1: not known)."""
-        self._lag.set(partition, records)
-        if watermark_time_ms >= 0:
-            self._watermark_delay.set(partition, (now_ms - watermark_time_ms) / 1000)
+        self._partitions.lag(partition, records, watermark_time_ms, now_ms)
         self._lines.end_minutes()
 
     def open_sessions(self, partition: int, visitors: int) -> None:
         """So many visitors have an open session now."""
-        self._open_visitors.set(partition, visitors)
+        self._partitions.open_visitors.set(partition, visitors)
 
     def cache(self, partition: int, visitors: int) -> None:
         """So many states are in memory now."""
-        self._cached_visitors.set(partition, visitors)
+        self._partitions.cached_visitors.set(partition, visitors)
 
     def partition_state(self, partition: int, state: str) -> None:
         """A partition is in one of `PARTITION_STATES`."""
-        for name in PARTITION_STATES:
-            self._partition_state.labels(str(partition), name).set(name == state)
-        if state == "stopped":
-            # It is somebody else's: what was last known of it here is no longer so.
-            for gauges in (
-                self._lag, self._watermark_delay, self._open_visitors, self._cached_visitors, self._view_queue,
-            ):  # fmt: skip
-                gauges.drop(partition)
-        _LOG.info(_line("partition", partition=partition, state=state))
+        self._partitions.state(partition, state)
+        _LOG.info(Line("partition", partition=partition, state=state))
 
     def restored(self, partition: int, source: str, visitors: int, seconds: float, reason: str) -> None:
         """A partition's view was brought up from `source`."""
         self._restore_seconds.of(source).observe(seconds)
         self._restored_visitors.add(visitors, source)
         _LOG.info(
-            _line("restored", partition=partition, source=source, visitors=visitors, seconds=seconds, reason=reason)
+            Line("restored", partition=partition, source=source, visitors=visitors, seconds=seconds, reason=reason)
         )
 
     def behind(self, partition: int, *, queued: int, view: float) -> None:
         """A batch has reached Redis, in so many seconds. `queued` ones still wait."""
-        self._view_queue.set(partition, queued)
+        self._partitions.view_queue.set(partition, queued)
         self._stages.of("view").observe(view)
 
     def view_behind(self, partition: int, batches: int) -> None:
         """Scoring waits, because so many batches wait for Redis."""
-        self._view_queue.set(partition, batches)
+        self._partitions.view_queue.set(partition, batches)
         self._view_waits.add(1, str(partition))
-        self._lines.warning(f"view_behind {partition}", lambda: _line(
+        self._lines.warning(f"view_behind {partition}", lambda: Line(
             "view_behind", partition=partition, batches=batches, consequence="scoring waits for Redis",
         ), most=1)  # fmt: skip
 
     def view_lost(self, partition: int, reason: str) -> None:
         """Redis is not what it should be; it will be restored from the changelog."""
         self._views_lost.inc()
-        _LOG.warning(_line("view_lost", partition=partition, reason=reason, next="restored from the changelog"))
+        _LOG.warning(Line("view_lost", partition=partition, reason=reason, next="restored from the changelog"))
 
     def offsets_lost(self, partition: int, events_offset: int, labels_offset: int) -> None:
         """The group has no offsets any more; reading goes on from the view's. Dead letters may repeat."""
         _LOG.warning(
-            _line("offsets_lost", partition=partition, events_offset=events_offset, labels_offset=labels_offset,
+            Line("offsets_lost", partition=partition, events_offset=events_offset, labels_offset=labels_offset,
                   next="reading goes on from the position in Redis")
         )  # fmt: skip
 
     def covered_up(self, partition: int, visitors: int) -> None:
         """A former owner wrote older states over those of so many visitors; the newer ones were written again."""
-        _LOG.warning(_line("covered_up", partition=partition, visitors=visitors, next="newer states written again"))
+        _LOG.warning(Line("covered_up", partition=partition, visitors=visitors, next="newer states written again"))
 
     def redis_error(self, op: str, error: Exception, *, again: bool = False) -> None:
         """A call to Redis failed and will be tried again; `again` counts it without a line of its own."""
@@ -250,19 +305,27 @@ class Observer:
         if not again:
             self._failed("kafka_error", op, error)
 
+    def redis_answered(self, op: str, seconds: float) -> None:
+        """Redis has answered a call."""
+        self._redis_seconds.of(op).observe(seconds)
+
+    def kafka_answered(self, op: str, seconds: float) -> None:
+        """Kafka has answered a call."""
+        self._kafka_seconds.of(op).observe(seconds)
+
     def back(self, server: str, seconds: float, *, partition: int = -1) -> None:
         """A server answers again, after so many seconds; the partition that waited, or −1 for the process."""
-        _LOG.info(_line("back", server=server, partition=partition, seconds=round(seconds, 3)))
+        _LOG.info(Line("back", server=server, partition=partition, seconds=round(seconds, 3)))
 
     def fenced(self, partition: int, reason: str) -> None:
         """Another process has the partition (−1: the training); this one gives it up, and nothing is lost."""
         self._fenced.inc()
-        _LOG.warning(_line("fenced", partition="trainer" if partition < 0 else partition, reason=reason))
+        _LOG.warning(Line("fenced", partition="trainer" if partition < 0 else partition, reason=reason))
 
     def unusable(self, partition: int, reason: str) -> None:
         """A partition stands still until a person acts."""
         self._unusable.inc()
-        _LOG.error(_line("unusable", partition=partition, reason=reason))
+        _LOG.error(Line("unusable", partition=partition, reason=reason))
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """A record was rejected and is kept on the dead letters' topic."""
@@ -270,15 +333,17 @@ class Observer:
         self._dead_letters.add(1, topic, letter.reason)
         if topic == EVENTS:
             self._events.add(1, "unknown", "rejected")
-        self._lines.warning("dead_letter", lambda: _line(
+        # The detail may quote the record: it is in the dead letter's headers, and here only for who debugs.
+        told = {"detail": letter.detail} if _LOG.isEnabledFor(logging.DEBUG) else {}
+        self._lines.warning("dead_letter", lambda: Line(
             "dead_letter", topic=letter.topic, partition=letter.partition, offset=letter.offset, reason=letter.reason,
-            detail=letter.detail,
+            **told,
         ))  # fmt: skip
 
     def _strayed(self, partition: int, visitors: int) -> None:
         """Visitors were found on a partition where the shop's partitioner does not put them."""
         self._strays.add(visitors, str(partition))
-        self._lines.warning(f"stray_visitors {partition}", lambda: _line(
+        self._lines.warning(f"stray_visitors {partition}", lambda: Line(
             "stray_visitors", partition=partition, visitors=visitors,
             consequence="their sessions are split between partitions",
             hint="let every producer use the same partitioner; a few at a worker's start may be false",
@@ -296,13 +361,13 @@ class Observer:
         # Two a second are not news; that scores mean something from now on is.
         _LOG.log(
             logging.INFO if warmed else logging.DEBUG,
-            _line("snapshot_followed", version=version, updates=updates, cold=cold, bytes=bytes, age=age_seconds),
+            Line("snapshot_followed", version=version, updates=updates, cold=cold, bytes=bytes, age=age_seconds),
         )
 
     def snapshot_refused(self, reason: str, detail: str) -> None:
         """A snapshot was not believed; the model before it goes on serving."""
         self._refused.add(1, reason)
-        self._lines.error("snapshot_refused", lambda: _line("snapshot_refused", reason=reason, detail=detail))
+        self._lines.error("snapshot_refused", lambda: Line("snapshot_refused", reason=reason, detail=detail))
 
     # ---- the trainer ------------------------------------------------------------------------------------------------
 
@@ -315,21 +380,30 @@ class Observer:
         self._held.set(held)
         self._trainer_cold.set(cold)
         if self._trainer_was_cold and not cold:
-            _LOG.info(_line("warm", meaning="enough was learned: the model's own scores are served from now on"))
+            _LOG.info(Line("warm", meaning="enough was learned: the model's own scores are served from now on"))
         self._trainer_was_cold = cold
 
-    def label_delay(self, seconds: float) -> None:
-        """An example's checkout came so long after its event, in event time."""
-        self._label_delay.observe(seconds)
+    def example(self, example: Example) -> None:
+        """The trainer has read an example."""
+        self._outcomes.add(1, example.label_source, "1" if example.label else "0")
+        if example.label:
+            self._label_delay.observe((example.label_time - example.event_time) / 1000)
+
+    def examples_lag(self, records: int) -> None:
+        """So many examples have not been read yet; said at every turn of the trainer, also when nothing comes."""
+        self._examples_lag.set(records)
+        if self._unshown is not None and self._monotonic() - self._gauges_set >= _QUALITY_S:
+            self._show_quality(self._unshown)
 
     def snapshot_published(self, version: int, bytes: int, seconds: float, entries: int) -> None:
         """A snapshot is in Kafka."""
         self._published.inc()
+        self._published_version.set(version)
         self._published_bytes.inc(bytes)
         self._published_entries.inc(entries)
         self._publish_seconds.observe(seconds)
         if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug(_line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
+            _LOG.debug(Line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
 
     def quality(self, learner: Learner) -> None:
         """A snapshot of the learner was published: say how good its scores were, what has drifted, and who serves."""
@@ -339,14 +413,19 @@ class Observer:
         for alarm in learner.drift.alarms[-(alarms - alarms_told) :] if alarms > alarms_told else ():
             self._drifted(alarm)
         for change in learner.champion.changes[-(changes - changes_told) :] if changes > changes_told else ():
-            _LOG.info(_line("champion", model=change.name, former=change.former, reason=change.reason))
+            _LOG.info(Line("champion", model=change.name, former=change.former, reason=change.reason))
         if self._told == (alarms_told, changes_told) and self._monotonic() - self._gauges_set < _QUALITY_S:
+            # Not forgotten: it may be the last one for hours.
+            self._unshown = learner
             return
-        self._gauges_set = self._monotonic()
+        self._show_quality(learner)
+
+    def _show_quality(self, learner: Learner) -> None:
+        self._unshown, self._gauges_set = None, self._monotonic()
         self._gauges.show(learner)
 
     def _drifted(self, alarm: Alarm) -> None:
-        self._lines.warning("drift", lambda: _line(
+        self._lines.warning("drift", lambda: Line(
             "drift", what=alarm.what, usual=alarm.usual, now=alarm.now, size=alarm.size, time=alarm.time,
             hint="the shop, its feed or the model has changed: docs/adr/0024",
         ))  # fmt: skip
@@ -355,16 +434,20 @@ class Observer:
         """The trainer is in one of `TRAINER_STATES`."""
         for name in TRAINER_STATES:
             self._trainer_state.labels(name).set(name == state)
-        _LOG.info(_line("trainer", state=state))
+        _LOG.info(Line("trainer", state=state))
 
     def command_refused(self, command: str, reason: str) -> None:
         """A person asked for a champion that cannot be; who asked is told as well."""
-        _LOG.warning(_line("command_refused", command=command, reason=reason))
+        _LOG.warning(Line("command_refused", command=command, reason=reason))
 
     def model_error(self, detail: str) -> None:
         """Learning came to something that is not finite, and was undone."""
         self._model_errors.inc()
-        self._lines.error("model_error", lambda: _line("model_error", detail=detail))
+        self._lines.error("model_error", lambda: Line("model_error", detail=detail))
+
+    def trainer_progress(self, progress: Callable[[], float]) -> None:
+        """Ask at every scrape for the monotonic time at which the trainer last came round."""
+        self._trainer_progress.set_function(lambda: self._monotonic() - progress())
 
     # ---- both -------------------------------------------------------------------------------------------------------
 
@@ -375,11 +458,20 @@ class Observer:
     def _failed(self, event: str, op: str, error: Exception) -> None:
         self._lines.warning(
             f"{event} {op}",
-            lambda: _line(event, op=op, error=type(error).__name__, detail=str(error), next="tried again"),
+            lambda: Line(event, op=op, error=type(error).__name__, detail=str(error), next="tried again"),
         )
 
     def _snapshot_age(self) -> float:
         return self._monotonic() - self._snapshot_published
+
+
+def _trace_of(effects: Effects) -> dict[str, str]:
+    """The trace of an event of the batch, where one is traced: `trace_id` of its W3C traceparent."""
+    for headers in effects.score_headers.values():
+        for name, value in headers:
+            if name == "traceparent":
+                return {"trace_id": value.decode().split("-")[1]}
+    return {}
 
 
 class _Counters:
@@ -414,26 +506,6 @@ class _Series:
         return child
 
 
-class _PerPartition:
-    """A gauge by partition, which forgets partitions that were given back."""
-
-    __slots__ = ("_children", "_gauge")
-
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
-        self._children: dict[int, Gauge] = {}
-
-    def set(self, partition: int, value: float) -> None:
-        child = self._children.get(partition)
-        if child is None:
-            child = self._children[partition] = self._gauge.labels(str(partition))
-        child.set(value)
-
-    def drop(self, partition: int) -> None:
-        if self._children.pop(partition, None) is not None:
-            self._gauge.remove(str(partition))
-
-
 class _Lines:
     """Log lines that may come in floods: some a minute of each kind, then one that counts the rest."""
 
@@ -443,10 +515,10 @@ class _Lines:
         self._minutes: dict[str, tuple[float, int, int]] = {}
         self._most: dict[str, int] = {}
 
-    def warning(self, kind: str, text: Callable[[], str], *, most: int = LINES_PER_MINUTE_MAX) -> None:
+    def warning(self, kind: str, text: Callable[[], Line], *, most: int = LINES_PER_MINUTE_MAX) -> None:
         self._log(logging.WARNING, kind, text, most)
 
-    def error(self, kind: str, text: Callable[[], str], *, most: int = LINES_PER_MINUTE_MAX) -> None:
+    def error(self, kind: str, text: Callable[[], Line], *, most: int = LINES_PER_MINUTE_MAX) -> None:
         self._log(logging.ERROR, kind, text, most)
 
     def end_minutes(self) -> None:
@@ -458,28 +530,15 @@ class _Lines:
             _, lines, level = self._minutes.pop(kind)
             if lines > self._most[kind]:
                 left_out = lines - self._most[kind]
-                _LOG.log(level, _line(kind.split(" ")[0], left_out=left_out, of=lines, within="the last minute"))
+                _LOG.log(level, Line(kind.split(" ")[0], left_out=left_out, of=lines, within="the last minute"))
 
-    def _log(self, level: int, kind: str, text: Callable[[], str], most: int) -> None:
+    def _log(self, level: int, kind: str, text: Callable[[], Line], most: int) -> None:
         self.end_minutes()
         begun, lines, _ = self._minutes.get(kind, (self._monotonic(), 0, level))
         self._minutes[kind] = (begun, lines + 1, level)
         self._most[kind] = most
         if lines < most:
             _LOG.log(level, text())
-
-
-def _line(event: str, **values: Any) -> str:
-    """`event key=value …`; a value with spaces, quotes or line breaks is quoted as in JSON."""
-    return " ".join((event, *(f"{key}={_shown(value)}" for key, value in values.items())))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value)[:DETAIL_LENGTH_MAX]
-    plain = text and text.isprintable() and not any(character in text for character in ' "=\\')
-    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _base_topic(topic: str) -> str:

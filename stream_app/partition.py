@@ -56,6 +56,7 @@ from stream_app.core.watermark import Watermark
 from stream_app.observe import Observer
 from stream_app.taking_over import TakingOver, ViewLostError
 from stream_app.together import LARGE, Together, Turn
+from stream_app.tracing import ScoreHeaders, Tracing
 
 #: A poll returns at the latest after this: how soon stopping and the clock of an idle partition are noticed.
 POLL_MS: Final = 200
@@ -75,6 +76,7 @@ INTRUDERS_S: Final = 10.0
 HAND_OVER_S_MAX: Final = 4.0
 
 _NOTHING: Final = Polled((), (), False)
+_UNTRACED: Final[ScoreHeaders] = {}
 
 
 class Partition:
@@ -96,6 +98,7 @@ class Partition:
         hand_over_s: float = HAND_OVER_S_MAX,
         restoring: asyncio.Semaphore | None = None,
         together: Together | None = None,
+        tracing: Tracing | None = None,
         listener: Callable[[Effects, int], None] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -116,6 +119,7 @@ class Partition:
         self.behind = Behind(
             partition, view, observer=observer, stopping=self._stopping, turn=self._waits, monotonic=monotonic
         )
+        self._tracing = tracing
         self._announcements = Announcements(log, lease_s=lease_s, boottime=boottime)
         #: polled, and not carried out yet
         self._ahead = _NOTHING
@@ -318,14 +322,17 @@ class Partition:
                 return None
         # A transaction is a producer's own: there is nothing to send together.
         records = len(polled.events) + len(polled.labels)
-        with self._together.batch(LARGE if self.log.atomic else records) as turn:
-            effects = await self._carry_out(polled, idle_ms, turn, announce=announce)
+        traced = self._tracing.batch(polled.events) if self._tracing else contextlib.nullcontext(_UNTRACED)
+        with self._together.batch(LARGE if self.log.atomic else records) as turn, traced as headers:
+            effects = await self._carry_out(polled, idle_ms, turn, headers, announce=announce)
         self._alive()
         if effects is not None:
             await self.behind.put(effects)
         return effects
 
-    async def _carry_out(self, polled: Polled, idle_ms: int, turn: Turn, *, announce: bool) -> Effects | None:
+    async def _carry_out(
+        self, polled: Polled, idle_ms: int, turn: Turn, headers: ScoreHeaders, *, announce: bool
+    ) -> Effects | None:
         """One batch up to its publication."""
         started = time.perf_counter()
         plan = self.processor.plan(polled.events, polled.labels, idle_ms=idle_ms)
@@ -345,6 +352,7 @@ class Partition:
         now_ms = int(self.now() * 1000)
         effects = self.processor.apply(plan, loaded, self.scorer(), now_ms=now_ms)
         applied = time.perf_counter()
+        effects.score_headers = headers
         await turn.come()
         effects.position.changelog_end = await self.log.publish(effects)
         if effects.position.changelog_end < 0:
@@ -364,6 +372,7 @@ class Partition:
             effects,
             records=len(polled.events) + len(polled.labels),
             received_ms=[record.timestamp for record in polled.events],
+            first_offset=polled.events[0].offset if polled.events else -1,
             now_ms=int(self.now() * 1000),
             stages=stages,
         )

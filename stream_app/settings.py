@@ -284,19 +284,48 @@ class Settings(BaseSettings):
         "127.0.0.1",
         unit="address",
         min_length=1,
-        reason="of /metrics, /healthz and /readyz; loopback unless told",
+        reason="of the live page, /metrics, /healthz and /readyz; loopback unless told",
     )
     web_port: int = _field(
         8088,
         unit="port",
         ge=0,
         le=65_535,
-        reason="of /metrics, /healthz and /readyz; 0 picks a free one",
+        reason="of the live page, /metrics, /healthz and /readyz; 0 picks a free one",
+    )
+    web_show_visitors: bool = _field(
+        False,
+        unit="yes or no",
+        reason="show visitor ids on the live page; else each visitor is a short salted hash",
+    )
+    web_viewers_max: int = _field(
+        20,
+        unit="viewers",
+        ge=0,
+        le=1_000,
+        reason="open live pages served at once, each some 10 kB a second; a further one is told so; 0 serves none",
+    )
+    web_targets: str = _field(
+        "",
+        unit="directory",
+        reason="where the process leaves a target file while it runs, by which a Prometheus on this machine finds it "
+        "(`file_sd_configs`), whatever its port; empty: none",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _field(
         "info",
         unit="name",
         reason="warning = recovered, nothing lost; error = loss, or a person must act",
+    )
+    log_format: Literal["console", "json"] = _field(
+        "console",
+        unit="name",
+        reason="`json`: one object a line with each fact as a field, for a log collector",
+    )
+    tracing: bool = _field(
+        False,
+        unit="yes or no",
+        reason="an event whose record has a W3C `traceparent` header becomes a span, and its score's record carries "
+        "the header on; needs the extra `tracing`, and OpenTelemetry's own variables say where spans go",
     )
 
     @field_validator("kafka_bootstrap")

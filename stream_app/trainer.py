@@ -76,6 +76,7 @@ class Trainer:
         self._published_at = 0.0
         #: monotonic time of the last finished turn: what readiness looks at
         self.progress = time.monotonic()
+        observer.trainer_progress(lambda: self.progress)
 
     def ready(self) -> tuple[bool, str]:
         """Learning or standing by, with a Kafka that answers."""
@@ -175,6 +176,7 @@ class Trainer:
                 if not stopping:
                     found = await examples.poll(timeout_ms=_POLL_MS, records_max=_EXAMPLES_PER_TURN)
                     self._fold(found)
+                    self._observer.examples_lag(examples.lag())
                     for record in await tail.poll(timeout_ms=0):
                         self._heed(*record)
                 await election.touch()
@@ -201,8 +203,7 @@ class Trainer:
                 learner.offsets[partition] = record.offset + 1
                 self._observer.model_error(f"{record.topic}-{partition} offset {record.offset}: {error}")
                 continue
-            if example.label:
-                self._observer.label_delay((example.label_time - example.event_time) / 1000)
+            self._observer.example(example)
         if found:
             self._observer.examples(
                 learner.updates - before[0],

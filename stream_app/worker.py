@@ -31,8 +31,10 @@ from stream_app.core.processor import PartitionProcessor, Rules
 from stream_app.follower import ModelFollower
 from stream_app.observe import Observer
 from stream_app.partition import HAND_OVER_S_MAX, Partition
+from stream_app.round_trips import TimedLog, TimedView
 from stream_app.settings import Settings
 from stream_app.together import Together
+from stream_app.tracing import Tracing
 
 #: A partition whose loop has not come round for this long is stuck: readiness says so.
 STUCK_S: Final = 25.0
@@ -67,9 +69,12 @@ def rules_of(settings: Settings) -> Rules:
 
 
 class Worker(ConsumerRebalanceListener):
-    """Scores the partitions that the group gives it, until stopped."""
+    """Scores the partitions that the group gives it, until stopped.
 
-    def __init__(self, settings: Settings, observer: Observer) -> None:
+    Raises ImportError if it is to trace without the packages for it.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer, *, tracing: Tracing | None = None) -> None:
         self._settings = settings
         self._observer = observer
         self._stopping = asyncio.Event()
@@ -91,6 +96,7 @@ class Worker(ConsumerRebalanceListener):
         self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
         self._restoring, self._together = asyncio.Semaphore(1), Together()
+        self._tracing = tracing or (Tracing() if settings.tracing else None)
         #: whether Redis has said that it evicts nothing
         self._keeps_states = False
         self._joined = False
@@ -199,7 +205,8 @@ class Worker(ConsumerRebalanceListener):
         assert self._admin is not None
         assert self._view is not None
         partitions, topic_ids = self._counts
-        log = KafkaPartitionLog(
+        log = TimedLog(
+            self._observer,
             self._settings,
             number,
             clients=self._clients,
@@ -224,9 +231,11 @@ class Worker(ConsumerRebalanceListener):
             hand_over_s=self._hand_over_s,
             restoring=self._restoring,
             together=self._together,
+            tracing=self._tracing,
             listener=self._told,
         )
         self.partitions[number], self._logs[number] = partition, log
+        self._observer.own(number, partition)
         self._tasks[number] = asyncio.create_task(partition.run(), name=f"partition-{number}")
 
     def _writer(self, number: int) -> PartitionWriter:
@@ -276,7 +285,8 @@ class Worker(ConsumerRebalanceListener):
                 "check`"
             )
         self._counts = (events.partitions, [topic.topic_id or "" for topic in (events, labels, changelog)])
-        self._view = RedisView(
+        self._view = TimedView(
+            self._observer,
             connect(settings.redis_url.get_secret_value(), timeout_ms=settings.redis_timeout_ms),
             prefix=f"{settings.topic_prefix}{settings.group_id}",
             ttl_ms=settings.history_ttl_ms + settings.session_gap_ms,

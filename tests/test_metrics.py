@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as ClientHistogram
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.histogram import Histogram, quantile
@@ -27,7 +29,7 @@ def test_every_metric_is_on_the_page_once() -> None:
     assert len({spec.name for spec in METRICS}) == len(METRICS)
     for spec in METRICS:
         assert text.count(f"| `{spec.name}` |") == 1
-    assert len(SECTIONS) == text.count("\n## ")
+    assert len(SECTIONS) + 1 == text.count("\n## ")  # and what scraping costs
 
 
 @pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
@@ -42,7 +44,7 @@ def test_names_have_the_prefix_and_the_base_unit_and_labels_name_no_one(spec: ob
     assert not re.search(r"_(ms|millis|kb|mb|percent|minutes)$", base)
     assert set(labels) <= {
         "type", "outcome", "topic", "reason", "partition", "band", "stage", "state", "source", "op", "window",
-        "version", "python", "component", "slice", "bin", "what", "model",
+        "version", "python", "component", "slice", "bin", "what", "model", "label", "engine", "guarantee",
     }  # fmt: skip
     buckets = spec.buckets  # type: ignore[attr-defined]
     assert (kind == "histogram") == bool(buckets)
@@ -79,6 +81,28 @@ def test_a_histogram_shows_what_the_client_librarys_own_would() -> None:
         }
 
     assert samples(ours) == samples(theirs)
+
+
+def test_an_exemplar_leads_from_its_bucket_to_where_a_value_came_from_in_openmetrics_only() -> None:
+    registry = CollectorRegistry()
+    histogram = Histogram("intent_x_seconds", "x", (), (0.1, 1.0))
+    registry.register(histogram)
+    series = histogram.labels()
+    series.observe_many(np.array([0.05, 0.5, 0.7, 3.0]))
+    series.point_at(0.5, {"partition": "3", "offset": "41"}, time_s=1_000.0)
+    series.point_at(0.7, {"partition": "3", "offset": "42"}, time_s=1_001.0)
+    series.point_at(3.0, {"partition": "0", "offset": "7"}, time_s=1_002.5)
+    text = openmetrics.generate_latest(registry).decode()
+    found = {
+        sample.labels["le"]: sample.exemplar
+        for family in openmetrics_families(text)
+        for sample in family.samples
+        if sample.name == "intent_x_seconds_bucket"
+    }
+    assert found["0.1"] is None
+    assert (found["1"].labels, found["1"].value) == ({"partition": "3", "offset": "42"}, 0.7)
+    assert (found["+Inf"].labels, float(found["+Inf"].timestamp)) == ({"partition": "0", "offset": "7"}, 1_002.5)
+    assert "offset" not in generate_latest(registry).decode()
 
 
 def test_a_histogram_wants_a_value_for_each_label() -> None:

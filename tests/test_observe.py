@@ -6,14 +6,19 @@ import logging
 import math
 from collections import Counter
 
+import msgspec
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_app.core.drift import WATCHED, Alarm
 from stream_app.core.effects import DeadLetter, Effects, Position
 from stream_app.core.learner import Learner
-from stream_app.observe import DETAIL_LENGTH_MAX, LINES_PER_MINUTE_MAX, Observer
+from stream_app.core.records import ClosedSession, encode
+from stream_app.log_lines import TEXT_LENGTH_MAX
+from stream_app.observe import LINES_PER_MINUTE_MAX, Observer
 from tests.core.examples import example
+from tests.core.streams import T0
 
 
 class _Seen:
@@ -55,12 +60,31 @@ def _effects() -> Effects:
         sessions_bound=1,
         ahead=5,
         dead_letters=[_letter()],
+        score_values=np.array([0.004, 0.02, 0.021, 0.5]),
+        states={"a": b"x" * 400, "b": b"x" * 500, "c": b"x" * 5_000},
+        closed=[
+            (b"k", encode(_closed(events=3, duration_ms=90_000))),
+            (b"k", encode(_closed(events=1, duration_ms=0))),
+        ],
     )
+
+
+def _closed(*, events: int, duration_ms: int) -> ClosedSession:
+    return ClosedSession(
+        visitor_id="v", session_id="s", start=0, end=duration_ms, duration_ms=duration_ms, events=events, purchases=0,
+        labelled_checkouts=0, spend=0.0, source=None, country=None, reason="gap",
+    )  # fmt: skip
 
 
 def test_a_batch_moves_every_count_of_it(seen: _Seen) -> None:
     seen.observer.batch(
-        3, _effects(), records=12, received_ms=[1_000, 1_990, 2_500], now_ms=2_000, stages={"fold": 0.004}
+        3,
+        _effects(),
+        records=12,
+        received_ms=[1_000, 1_990, 2_500],
+        now_ms=2_000,
+        stages={"fold": 0.004},
+        first_offset=77,
     )
     assert seen.value("intent_events_total", type="view_item", outcome="scored") == 8
     assert seen.value("intent_events_total", type="purchase", outcome="late") == 1
@@ -77,6 +101,107 @@ def test_a_batch_moves_every_count_of_it(seen: _Seen) -> None:
     # 1 s, 10 ms, and a broker whose clock is ahead of ours: 0
     assert seen.value("intent_end_to_end_seconds_sum") == pytest.approx(1.01)
     assert seen.value("intent_end_to_end_seconds_count") == 3
+    # The one that waited longest, by its place and by nothing else.
+    (exemplar,) = seen.observer.end_to_end.exemplars.values()
+    assert exemplar == ({"partition": "3", "offset": "77"}, 1.0, 2.0)
+    assert [seen.value("intent_score_bucket", le=bound) for bound in ("0.005", "0.02", "0.03", "0.5", "+Inf")] == [
+        1, 2, 3, 4, 4,
+    ]  # fmt: skip
+    assert [seen.value("intent_state_bytes_bucket", le=bound) for bound in ("250", "500", "8000")] == [0, 2, 3]
+    assert seen.value("intent_session_events_sum") == 4
+    assert seen.value("intent_session_seconds_bucket", le="1") == 1
+    assert seen.value("intent_session_seconds_sum") == 90
+    assert seen.value("intent_last_checkout_time_seconds", source="purchase") == 2.0
+    assert seen.value("intent_last_checkout_time_seconds", source="label") == 2.0
+
+
+def test_an_exemplar_names_the_trace_of_an_event_of_its_batch(seen: _Seen) -> None:
+    effects = _effects()
+    effects.score_headers = {"e9": [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]}
+    seen.observer.batch(3, effects, records=1, received_ms=[1_000], now_ms=2_000, stages={}, first_offset=77)
+    (exemplar,) = seen.observer.end_to_end.exemplars.values()
+    assert exemplar.labels == {"partition": "3", "offset": "77", "trace_id": "0af7651916cd43dd8448eb211c80319c"}
+
+
+def test_what_tells_of_no_new_checkout_moves_no_checkout_time(seen: _Seen) -> None:
+    effects = Effects(
+        Position(),
+        events=Counter({("view_item", "scored"): 3, ("purchase", "duplicate"): 1}),
+        labels=Counter({"duplicate": 2, "refund": 1}),
+    )
+    seen.observer.batch(0, effects, records=7, received_ms=[1], now_ms=5_000, stages={})
+    assert seen.missing("intent_last_checkout_time_seconds", source="purchase")
+    assert seen.missing("intent_last_checkout_time_seconds", source="label")
+
+
+def test_lag_in_seconds_is_bounded_by_what_was_scored_and_by_when_nothing_waited(seen: _Seen) -> None:
+    observer = seen.observer
+
+    def lag() -> float:
+        return seen.value("intent_lag_seconds", partition="1")
+
+    # Taken over with records that wait, and nothing scored yet: not known.
+    observer.lag(1, 500, -1, 100_000)
+    assert math.isnan(lag())
+    # The last event scored came 40 s ago, so those that wait came later.
+    observer.batch(1, Effects(Position()), records=9, received_ms=[59_000, 60_000], now_ms=100_000, stages={})
+    observer.lag(1, 400, -1, 100_000)
+    assert lag() == 40.0
+    # It grows while nobody looks: a loop that hangs is seen.
+    seen.now += 25
+    assert lag() == 65.0
+    observer.lag(1, 0, -1, 130_000)
+    seen.now += 3_600
+    assert lag() == 0.0
+    # After an idle hour two records come: they waited no longer than since the last look.
+    observer.lag(1, 0, -1, 3_730_000)
+    observer.lag(1, 2, -1, 3_730_200)
+    assert lag() == pytest.approx(0.2)
+    # A look that cannot tell changes nothing.
+    observer.lag(1, -1, -1, 3_731_000)
+    assert lag() == pytest.approx(0.2)
+
+
+def test_an_owned_partition_is_asked_at_each_scrape_and_a_given_back_one_no_more(seen: _Seen) -> None:
+    owned = _Owned()
+    seen.observer.own(4, owned)
+    for name in ("failing", "redis_wait"):
+        assert seen.value(f"intent_{name}_seconds", partition="4") == 0.0
+    seen.now += 12
+    owned.failing_since, owned.behind.waiting_since = seen.now - 5, seen.now - 3
+    assert seen.value("intent_progress_age_seconds", partition="4") == 12.0
+    assert seen.value("intent_failing_seconds", partition="4") == 5.0
+    assert seen.value("intent_redis_wait_seconds", partition="4") == 3.0
+    seen.observer.partition_state(4, "stopped")
+    for name in ("progress_age", "failing", "redis_wait"):
+        assert seen.missing(f"intent_{name}_seconds", partition="4")
+
+
+class _Owned:
+    """A partition, as far as it is asked."""
+
+    def __init__(self) -> None:
+        self.progress = 1_000.0
+        self.failing_since: float | None = None
+        self.behind = self
+        self.waiting_since: float | None = None
+
+
+def test_what_is_running_is_told_with_its_engine_and_guarantee() -> None:
+    registry = CollectorRegistry()
+    Observer(registry, engine="compiled", guarantee="exactly_once")
+    (sample,) = (s for f in registry.collect() for s in f.samples if s.name == "intent_build_info")
+    assert sample.labels["engine"] == "compiled"
+    assert sample.labels["guarantee"] == "exactly_once"
+    assert set(sample.labels) == {"version", "python", "engine", "guarantee"}
+
+
+def test_answers_are_timed_by_what_was_asked(seen: _Seen) -> None:
+    seen.observer.redis_answered("write", 0.0011)
+    seen.observer.kafka_answered("outputs", 0.004)
+    assert seen.value("intent_redis_seconds_bucket", op="write", le="0.002") == 1
+    assert seen.value("intent_redis_seconds_bucket", op="write", le="0.001") == 0
+    assert seen.value("intent_kafka_seconds_sum", op="outputs") == 0.004
 
 
 def test_stray_visitors_are_counted_and_told_once_a_minute(seen: _Seen, caplog: pytest.LogCaptureFixture) -> None:
@@ -92,17 +217,27 @@ def test_stray_visitors_are_counted_and_told_once_a_minute(seen: _Seen, caplog: 
 def test_a_dead_letter_is_one_line_with_its_coordinates_and_one_count(
     seen: _Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen.observer.dead_letter(_letter(detail='got "x"\n' + "y" * 1_000))
+    seen.observer.dead_letter(_letter(detail="got a visitor's words"))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.name == "stream_app"
+    # The detail may quote the record, whose contents are nobody's business above DEBUG.
+    assert record.getMessage() == "dead_letter topic=shop.clickstream.events.v1 partition=3 offset=7 reason=not_json"
+    assert seen.value("intent_dead_letters_total", topic="clickstream.events.v1", reason="not_json") == 1
+
+
+def test_who_debugs_sees_what_was_wrong_with_a_record_on_one_line_of_bounded_length(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="stream_app")
+    seen.observer.dead_letter(_letter(detail='got "x"\n' + "y" * 1_000))
+    (record,) = caplog.records
     line = record.getMessage()
     assert line.startswith(
         'dead_letter topic=shop.clickstream.events.v1 partition=3 offset=7 reason=not_json detail="got \\"x\\"\\ny'
     )
     assert "\n" not in line
-    assert line.count("y") == DETAIL_LENGTH_MAX - len('got "x"\n')
-    assert seen.value("intent_dead_letters_total", topic="clickstream.events.v1", reason="not_json") == 1
+    assert line.count("y") == TEXT_LENGTH_MAX - len('got "x"\n')
 
 
 def test_a_rejected_label_is_no_rejected_event(seen: _Seen) -> None:
@@ -222,7 +357,11 @@ def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
     observer.trainer_state("learning")
     observer.examples(10, 3, 2, 1, True)
     observer.examples(5, 0, 0, 0, False)
-    observer.label_delay(1_800.0)
+    for label, source in ((1, "purchase"), (0, "session_end"), (0, "session_end")):
+        told = msgspec.structs.replace(example(label=label), label_source=source)
+        observer.example(msgspec.structs.replace(told, event_time=T0, label_time=T0 + 1_800_000))
+    observer.examples_lag(12)
+    observer.trainer_progress(lambda: seen.now - 7.0)
     observer.snapshot_published(8, 50_000, 0.02, 30)
     assert seen.value("intent_trainer_state", state="learning") == 1
     assert seen.value("intent_trainer_state", state="standby") == 0
@@ -232,6 +371,12 @@ def test_learning_shows_counts_and_quality(seen: _Seen) -> None:
     assert seen.value("intent_examples_held") == 0
     assert seen.value("intent_trainer_cold") == 0
     assert seen.value("intent_label_delay_seconds_bucket", le="1800") == 1
+    assert seen.value("intent_label_delay_seconds_count") == 1
+    assert seen.value("intent_outcomes_total", source="purchase", label="1") == 1
+    assert seen.value("intent_outcomes_total", source="session_end", label="0") == 2
+    assert seen.value("intent_examples_lag_records") == 12
+    assert seen.value("intent_trainer_progress_age_seconds") == 7.0
+    assert seen.value("intent_snapshot_published_version") == 8
     assert seen.value("intent_snapshot_published_bytes_total") == 50_000
 
 
@@ -366,3 +511,17 @@ def test_more_checkouts_taken_back_than_made_count_as_none(seen: _Seen) -> None:
     seen.observer.examples(1, -1, 0, 0, True)
     assert seen.value("intent_checkouts_learned_total") == 2
     assert seen.value("intent_examples_learned_total") == 6
+
+
+def test_the_quality_before_a_silence_is_shown_in_it(seen: _Seen) -> None:
+    learner = some_learner()
+    seen.observer.quality(learner)
+    learner.prequential.observe(example(score=0.5, label=0))
+    seen.now += 1.0
+    seen.observer.quality(learner)
+    everything = {"window": "recent", "slice": "all"}
+    assert seen.value("intent_quality_examples", **everything) == 0
+    # No more examples, and so no snapshot; the trainer goes on looking.
+    seen.now += 5.0
+    seen.observer.examples_lag(0)
+    assert seen.value("intent_quality_examples", **everything) == 1

@@ -41,6 +41,7 @@ class KafkaPulse:
         if isinstance(answer, BaseException):
             self.missed(answer)
             return {}
+        self._observer.kafka_answered("pulse", time.monotonic() - now)
         if self._silent_since is not None:
             self._observer.back("kafka", now - self._silent_since)
             self._silent_since = None

@@ -174,6 +174,17 @@ class ExampleLog:
         )
         return [(place.partition, record) for place, records in found.items() for record in records]
 
+    def lag(self) -> int:
+        """Records not read yet, as far as the last fetches have told."""
+        assert self._consumer is not None
+        lag = 0
+        for place in self._consumer.assignment():
+            end = self._consumer.last_stable_offset(place)
+            state = self._consumer._subscription.subscription.assignment.state_value(place)
+            if end is not None and state is not None and state.has_valid_position:
+                lag += max(0, end - state.position)
+        return lag
+
     async def stop(self) -> None:
         """Close."""
         consumer, self._consumer = self._consumer, None

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
@@ -26,6 +28,7 @@ from stream_app import topics
 from stream_app.backends.clients import (
     BATCH_BYTES_MAX,
     FAILURES,
+    Headers,
     KafkaClients,
     TransactionalProducer,
     all_acknowledged,
@@ -253,8 +256,9 @@ class _Sender:
         self._labels = TopicPartition(settings.topic(topics.LABELS), partition)
         self._changelog = settings.topic(topics.CHANGELOG)
         self._dead_letters = settings.topic(topics.DEAD_LETTERS)
+        self._scores = settings.topic(topics.SCORES)
         self._outputs: list[tuple[str, Callable[[Effects], Sequence[Keyed]]]] = [
-            (settings.topic(topics.SCORES), lambda effects: effects.scores),
+            (self._scores, lambda effects: effects.scores),
             (settings.topic(topics.FEATURES), lambda effects: effects.features),
             (settings.topic(topics.EXAMPLES), lambda effects: effects.examples),
             (settings.topic(topics.CLOSED), lambda effects: effects.closed),
@@ -264,7 +268,8 @@ class _Sender:
         """Send all but the changelog; what to wait for."""
         waiting: list[asyncio.Future[Any]] = []
         for topic, records in self._outputs:
-            waiting += [future for future, _ in await self._send(producer, topic, records(effects))]
+            carried = effects.score_headers if topic == self._scores else {}
+            waiting += [future for future, _ in await self._send(producer, topic, records(effects), carried)]
         for letter in effects.dead_letters:
             key, value, headers = dead_letter_record(letter)
             waiting.append(await producer.send(self._dead_letters, value, key=key, headers=headers))
@@ -284,19 +289,29 @@ class _Sender:
         }
 
     async def _send(
-        self, producer: AIOKafkaProducer, topic: str, records: Sequence[Keyed]
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        records: Sequence[Keyed],
+        headers: Mapping[str, Headers] = MappingProxyType({}),
     ) -> list[tuple[asyncio.Future[Any], int]]:
         now_ms = int(time.time() * 1000)
-        filled = (
-            self._prepared(records, now_ms) if self._native is not None else self._filled(producer, records, now_ms)
-        )
+        filled: Iterator[BatchBuilder]
+        # The engine's records have no headers: a batch with traced events in it takes the longer way.
+        if self._native is not None and not headers:
+            filled = self._prepared(records, now_ms)
+        else:
+            filled = self._filled(producer, records, now_ms, headers)
         return [
             (await producer.send_batch(batch, topic, partition=self._partition), batch.record_count())
             for batch in filled
         ]
 
-    def _filled(self, producer: AIOKafkaProducer, records: Sequence[Keyed], now_ms: int) -> Iterator[BatchBuilder]:
-        return filled_batches(producer, ((key, value, ()) for key, value in records), now_ms=now_ms)
+    def _filled(
+        self, producer: AIOKafkaProducer, records: Sequence[Keyed], now_ms: int, headers: Mapping[str, Headers]
+    ) -> Iterator[BatchBuilder]:
+        given = ((key, value, headers.get(_event_id(value), ()) if headers else ()) for key, value in records)
+        return filled_batches(producer, given, now_ms=now_ms)
 
     def _prepared(self, records: Sequence[Keyed], now_ms: int) -> Iterator[PreparedBatch]:
         """Record batches as `filled_batches` makes them, by the compiled engine."""
@@ -304,6 +319,17 @@ class _Sender:
         given = records if isinstance(records, self._native.RecordList) else self._native.RecordList.of(records)
         for count, body in given.batches(BATCH_BYTES_MAX):
             yield PreparedBatch(count, body, timestamp=now_ms, transactional=self._transactional)
+
+
+class _Id(msgspec.Struct):
+    event_id: str
+
+
+_ID: Final = msgspec.json.Decoder(_Id)
+
+
+def _event_id(score: bytes) -> str:
+    return _ID.decode(score).event_id
 
 
 def _next_offset(acknowledged: list[Any], written: list[tuple[asyncio.Future[Any], int]]) -> int:

@@ -129,6 +129,7 @@ class CompiledBatch:
         scores: npt.NDArray[np.float64] = np.empty(0)
         if count:
             scores = np.ascontiguousarray(scorer.score_many(x, folded.keys), dtype=np.float64)
+        effects.score_values = scores
         fence, likely = bands = scorer.bands or (self._rules.band_fence_min, self._rules.band_likely_min)
         reasons: list[bytes | None] = []
         if self._rules.reasons != "off" and not scorer.cold:
@@ -177,6 +178,7 @@ class CompiledBatch:
         effects.states.update(theirs.states)
         effects.deadlines.update(theirs.deadlines)
         effects.bands += theirs.bands
+        effects.score_values = np.concatenate((effects.score_values, theirs.score_values))
         effects.events += theirs.events
         effects.labels += theirs.labels
         effects.sessions_opened += theirs.sessions_opened

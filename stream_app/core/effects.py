@@ -7,11 +7,13 @@ its new position only from `PartitionProcessor.committed`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from stream_app.core.watermark import Watermark
 
@@ -106,6 +108,8 @@ class Effects:
     features: Sequence[Keyed] = field(default_factory=list)
     examples: Sequence[Keyed] = field(default_factory=list)
     closed: Sequence[Keyed] = field(default_factory=list)
+    #: event id → headers that its score's record is to carry; of traced events only
+    score_headers: Mapping[str, Sequence[tuple[str, bytes]]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     #: visitor → its new blob
     states: dict[str, bytes] = field(default_factory=dict)
@@ -121,8 +125,9 @@ class Effects:
     #: events whose own time lies ahead of the broker's, and visitors that belong to another partition
     ahead: int = 0
     strays: int = 0
-    #: sum and count are enough for a mean; bands for the score's distribution
+    #: of the scored events: how many in each band, and the scores themselves, shape (N,), in no order
     bands: Counter[str] = field(default_factory=Counter)
+    score_values: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
     more_due: bool = False
 
     @property

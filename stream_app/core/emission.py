@@ -76,7 +76,8 @@ def write_scores(
     fixed = features.compute(raw)
     x = features.to_float(fixed)
     keys_of_rows = [row.keys for row in rows]
-    scores = scorer.score_many(x, keys_of_rows).tolist()
+    effects.score_values = scorer.score_many(x, keys_of_rows)
+    scores = effects.score_values.tolist()
     packed = features.pack(fixed)
     values = x.tolist()
     name, version, updates, cold = scorer.name, scorer.version, scorer.updates, scorer.cold

@@ -1,11 +1,11 @@
-"""The web port: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever keeps us running, `/` for people.
+"""The web port: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever keeps us running, `/` for people, who
+see the shop live (`live_routes.py`).
 
 Our own small server and not Faust's: that one comes with pages that change tables, and binds all interfaces.
 """
 
 from __future__ import annotations
 
-import html
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,19 +13,14 @@ from mode import Service
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from stream_app import __version__
 from stream_app.metrics import Shown
 from stream_app.settings import Settings
 from stream_app.web.health import Health, Report
+from stream_app.web.live_feed import LiveFeed
+from stream_app.web.live_routes import LiveRoutes
 
 #: How long open requests may take when the server stops, in seconds: a scrape takes milliseconds.
 _SHUTDOWN_S: Final = 1.0
-
-_PAGES: Final = (
-    ("/metrics", "all metrics, for Prometheus; what each means is in docs/metrics.md"),
-    ("/readyz", "200 when assigned, restored and caught up or making progress; else 503, with the reason"),
-    ("/healthz", "200 while the process works; 503 says: restart it"),
-)
 
 
 class WebServer(Service):
@@ -34,12 +29,15 @@ class WebServer(Service):
     Raises OSError from `start`, with what to do, when the port is taken.
     """
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, health: Health, **options: Any) -> None:
+    def __init__(
+        self, settings: Settings, registry: CollectorRegistry, health: Health, feed: LiveFeed, **options: Any
+    ) -> None:
         super().__init__(**options)
         self._host = settings.web_host
         self._wanted = settings.web_port
         self._shown = Shown(registry)
         self._health = health
+        self._live = LiveRoutes(settings, feed)
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -52,7 +50,7 @@ class WebServer(Service):
     async def on_start(self) -> None:
         """Listen."""
         app = web.Application()
-        app.router.add_get("/", self._index)
+        self._live.add_to(app)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -68,9 +66,11 @@ class WebServer(Service):
                 "give another with --web-port, or 0 for any free one"
             ) from None
         self.port = runner.addresses[0][1]
+        self._live.start()
 
     async def on_stop(self) -> None:
-        """Close the port."""
+        """Close the port; who looks is told to come back."""
+        await self._live.stop()
         await self._close()
 
     async def _close(self) -> None:
@@ -89,14 +89,6 @@ class WebServer(Service):
 
     async def _readyz(self, request: web.Request) -> web.Response:
         return _answer("ready", self._health.ready())
-
-    async def _index(self, request: web.Request) -> web.Response:
-        links = "".join(f'<li><a href="{path}">{path}</a> {html.escape(about)}</li>' for path, about in _PAGES)
-        page = (
-            "<!doctype html><html lang=en><meta charset=utf-8><title>stream-app</title>"
-            f"<h1>stream-app {html.escape(__version__)}</h1><ul>{links}</ul></html>"
-        )
-        return web.Response(text=page, content_type="text/html")
 
 
 def _answer(name: str, report: Report) -> web.Response:

@@ -21,7 +21,7 @@ _DOCKERFILE = (_REPOSITORY / "Dockerfile").read_text()
 
 
 def test_the_services_of_a_deployment_are_all_there() -> None:
-    assert set(_SERVICES) == {"kafka", "redis", "topics", "worker", "trainer", "prometheus"}
+    assert set(_SERVICES) == {"kafka", "redis", "topics", "worker", "trainer", "prometheus", "grafana"}
     assert _OURS == ["topics", "trainer", "worker"]
 
 
@@ -79,12 +79,12 @@ def test_every_service_waits_for_what_it_needs_to_be_ready() -> None:
         assert set(_SERVICES[name]["depends_on"]) == {"topics", "redis"}
 
 
-def test_named_volumes_are_declared_and_mounted_files_exist() -> None:
+def test_named_volumes_are_declared_and_what_is_mounted_exists() -> None:
     for name, service in _SERVICES.items():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("."):
-                assert (_REPOSITORY / source).is_file(), f"{name} mounts {source}"
+                assert (_REPOSITORY / source).exists(), f"{name} mounts {source}"
             else:
                 assert source in _COMPOSE["volumes"], f"{name} mounts {source}"
 

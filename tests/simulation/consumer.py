@@ -165,6 +165,10 @@ class SimulatedConsumer:
         assert place in self._places, "Partition is not assigned"
         return self._places[place].highwater
 
+    def last_stable_offset(self, place: TopicPartition) -> int | None:
+        """Where committed records ended as the last fetch saw it: the simulated broker tells one end."""
+        return self.highwater(place)
+
     @property
     def _subscription(self) -> Any:
         assignment = SimpleNamespace(state_value=self._places.get)

@@ -194,7 +194,7 @@ class Run:
             stack.enter_context(mock.patch.object(admin, "topic_facts", topic_facts))
             stack.enter_context(mock.patch.object(worker, "KafkaClients", self._clients))
             stack.enter_context(mock.patch.object(worker, "connect", return_value=None))
-            stack.enter_context(mock.patch.object(worker, "RedisView", return_value=self.view))
+            stack.enter_context(mock.patch.object(worker, "TimedView", return_value=self.view))
             yield
 
     def _clients(self, settings: Settings) -> Any:

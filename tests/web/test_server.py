@@ -12,11 +12,19 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_app.histogram import HistogramSeries
 from stream_app.metrics import METRICS
 from stream_app.observe import Observer
 from stream_app.settings import Settings
 from stream_app.web.health import Answer, Health
+from stream_app.web.live_feed import LiveFeed
 from stream_app.web.server import WebServer
+
+
+def web_server(settings: Settings, registry: CollectorRegistry, health: Health) -> WebServer:
+    """Of a process without worker and trainer."""
+    feed = LiveFeed(settings, health, worker=None, trainer=None, latency=HistogramSeries((1.0,)))
+    return WebServer(settings, registry, health, feed)
 
 
 class _Process:
@@ -26,7 +34,7 @@ class _Process:
         self.answer: Answer = (True, "4 partitions, at the end of the log")
         self.stuck: Answer = (True, "the loop turns")
         self.health.register("worker", ready=lambda: self.answer, alive=lambda: self.stuck)
-        self.server = WebServer(Settings(web_port=0), self.registry, self.health)
+        self.server = web_server(Settings(web_port=0), self.registry, self.health)
 
     async def get(self, path: str, **headers: str) -> tuple[int, str, str]:
         async with (
@@ -92,7 +100,7 @@ async def test_a_stuck_component_makes_the_process_not_alive(process: _Process) 
     assert json.loads(text)["alive"] is False
 
 
-async def test_the_index_leads_to_every_page_and_unknown_ones_are_404(process: _Process) -> None:
+async def test_the_page_leads_to_every_other_one_and_unknown_ones_are_404(process: _Process) -> None:
     status, content_type, text = await process.get("/")
     assert (status, content_type) == (200, "text/html; charset=utf-8")
     for path in ("/metrics", "/healthz", "/readyz"):
@@ -118,7 +126,7 @@ async def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = WebServer(Settings(web_port=port), CollectorRegistry(), Health())
+        server = web_server(Settings(web_port=port), CollectorRegistry(), Health())
         with pytest.raises(OSError, match=rf"web port 127.0.0.1:{port} cannot be used .*--web-port"):
             await server.start()
         await server.stop()
