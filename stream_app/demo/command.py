@@ -194,7 +194,8 @@ class _Lines:
 
         if not self._said_where:
             self._said_where = True
-            click.echo(f"metrics at {url}/metrics, readiness at {url}/readyz; Ctrl-C ends the demo", err=self._err)
+            click.echo(f"the shop live at {url}/; Ctrl-C ends the demo", err=self._err)
+            click.echo(f"metrics at {url}/metrics, readiness at {url}/readyz", err=self._err)
             click.echo(f"for another terminal: {beside(self._settings)}", err=self._err)
         click.echo(line(status), err=self._err)
 
