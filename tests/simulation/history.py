@@ -58,6 +58,10 @@ class NotingObserver:
             f"{len(effects.closed)} closed, watermark {position.watermark.newest}",
         )
 
+    def own(self, partition: int, gauges: Any) -> None:
+        """A partition is this worker's; what is asked of it at a scrape has an address, which is chance."""
+        self._history.note(self._who, f"own {partition}")
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         if name in _DULL:
             return _nothing
