@@ -1,7 +1,7 @@
 # Everything a newcomer types. `make` alone lists it. ARGS="…" goes to the command: make demo ARGS="--events 5000"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types contract ci simulate soak bench clean
+.PHONY: help demo test faults lint types contract schemas licences audit ci matrix simulate soak bench clean docs dist
 SHELL := /bin/sh
 ARGS ?=
 
@@ -17,10 +17,11 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 NATIVE := $(wildcard native/Cargo.* native/pyproject.toml native/src/*.rs native/src/*/*.rs)
-# Tests that compute, and those of commands on the embedded servers, use the time in which those that start real ones,
-# kill them and wait do wait: nicely, or the others would wait longer.
-PURE := tests/core tests/evaluation tests/fuzz tests/live tests/loop tests/native tests/parity tests/producers tests/simulation tests/zoo \
-	$(wildcard tests/test_*.py)
+# Tests that compute, and those that only use servers, use the time in which those that kill them and wait do wait: nicely,
+# or the others would wait longer. Of scikit-learn's threads one is enough: they wait for each other by computing.
+PURE := tests/analytics tests/collect tests/core tests/discounts tests/discounts_measuring tests/evaluation tests/fuzz \
+	tests/ingest tests/live tests/loop tests/matrix tests/native tests/parity tests/producers tests/report tests/scenarios \
+	tests/schemas tests/simulation tests/web tests/zoo $(wildcard tests/test_*.py)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # The compiled engine, where there is a Rust to build it; without it everything runs, in pure Python.
 COMPILE := if command -v cargo >/dev/null 2>&1; then \
@@ -38,7 +39,7 @@ demo: $(DEMO) ## a synthetic shop, scored live; needs only Python 3.11+
 test: $(DEV) ## all tests; real Kafka and Redis where this machine has Java, Maven and redis-server
 ifeq ($(strip $(ARGS)),)
 	@echo "computing tests run beside those on servers; what they say comes at the end"
-	@nice -n 19 $(BIN)/python -m pytest -n 2 --dist worksteal $(PURE) >$(VENV)/computed.log 2>&1 & computing=$$!; \
+	@OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest -n 2 --dist worksteal $(PURE) >$(VENV)/computed.log 2>&1 & computing=$$!; \
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(PURE)); served=$$?; \
 	wait $$computing; computed=$$?; \
 	cat $(VENV)/computed.log; \
@@ -59,8 +60,27 @@ types: $(DEV) ## strict types
 contract: $(DEV) ## what may import what
 	$(BIN)/lint-imports
 
-ci: lint types contract ## what CI runs: with CI=true a missing server is a failure, not a skip
+schemas: $(DEV) ## what the records' schemas break since the last release: nothing
+	$(BIN)/stream-app schemas check docs/schemas/released
+
+licences: $(DEV) ## whether what is installed with us may be used and passed on as it is
+	$(BIN)/python -m ops.audit.licences
+
+# Needs PyPI's advisories, so no part of `ci`: a line that is down must not fail a build. Run it daily.
+audit: licences ## known flaws of what is installed with us, and sbom.json of it all (CycloneDX)
+	$(PIP) -e '.[audit]'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file sbom.json $(BIN)/python
+	$(BIN)/python -m ops.audit.advisories
+
+ci: lint types contract schemas licences docs ## what CI runs: with CI=true a missing server is a failure, not a skip
 	CI=true $(MAKE) test
+	CI=true $(MAKE) matrix
+	@echo "ours against the copy loop, for the record: no time is too slow"
+	$(BIN)/python -m benchmarks --quick
+
+matrix: $(DEV) ## every supported Python, Kafka, Redis and Valkey that the other tests do not run on: docs/supported.md
+	$(BIN)/python -m tests.matrix $(ARGS)
 
 simulate: $(DEV) ## seeds on a simulated Kafka and Redis: docs/simulation.md
 	$(BIN)/python -m tests.simulation $(ARGS)
@@ -71,8 +91,16 @@ soak: $(DEV) ## half an hour of traffic and random kills on real servers, then t
 bench: $(DEV) ## ours and its peers on the same work, an hour: docs/benchmarks.md. A ratio in a minute: ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(DEV) ## the site of docs/, in site/; a broken link is a failure
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+dist: $(DEV) ## wheel and sdist, in dist/, and the compiled engine's where there is a Rust
+	$(BIN)/python -m build --quiet --outdir dist .
+	if command -v cargo >/dev/null 2>&1; then \
+		$(BIN)/python -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist ./native; fi
+
 clean: ## remove the virtual environment and caches (Kafka's jars in .cache stay)
-	rm -rf $(VENV) native/target build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) native/target build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(DEMO): pyproject.toml $(NATIVE) | $(VENV)/.ready

@@ -72,7 +72,7 @@ async def run(given: argparse.Namespace) -> None:
         warmed = warm(servers)
         for section in given.only.split(","):
             found = await _section(section, contenders, servers, events, warmed, given)
-            keep(given.out, section, found, vars(given) | {"out": str(given.out)})
+            keep(given.out, section, found, {name: value for name, value in vars(given).items() if name != "out"})
 
 
 async def _section(

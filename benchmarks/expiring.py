@@ -56,7 +56,7 @@ async def measure(servers: Servers, warmed: Warmed) -> dict[str, Any]:
     live = LIVE_RATE * (SECONDS + 5)
     try:
         outputs = [f"{prefix}{FEATURES}", f"{prefix}{SCORES}"]
-        await watch(servers.bootstrap, outputs, group, expected=count, limit_s=_PREPARE_S)
+        await watch(servers, outputs, group, expected=count, limit_s=_PREPARE_S)
         if time.time() > begin - 5.0:
             raise SystemExit("the sessions took longer to open than there was time")
         sender = start_sender(servers.bootstrap, f"{prefix}{EVENTS}", rate=LIVE_RATE, count=live, begin=begin)

@@ -49,6 +49,8 @@ def throughput(found: Found) -> str:
                 number(median.get("cold_events_per_second")),
                 number(cpu, 1),
                 _times(cpu, floor.get("cpu_us_per_event")),
+                number(median.get("broker_cpu_us_per_event"), 1),
+                number(median.get("redis_cpu_us_per_event"), 1),
                 number(peak),
                 number(median.get("output_bytes_per_event")),
                 "yes" if median["complete"] else "**no**",
@@ -56,7 +58,7 @@ def throughput(found: Found) -> str:
         )
     head = (
         "contender", "events/s", "ours is … times that", "while warming up", "own CPU µs per event",
-        "… times the copy loop's", "peak MiB", "bytes written per event", "complete",
+        "… times the copy loop's", "the broker's", "Redis's", "peak MiB", "bytes written per event", "complete",
     )  # fmt: skip
     return table(head, rows)
 

@@ -67,7 +67,7 @@ async def measure(
     names = [f"{prefix}{name}" for name in contender.outputs]
     group = await start(contender, servers, prefix, warmed, tuning="throughput", learn=True)
     try:
-        looks = await watch(servers.bootstrap, names, group, expected=len(mine), limit_s=LIMIT_S)
+        looks = await watch(servers, names, group, expected=len(mine), limit_s=LIMIT_S)
         memory = group.memory_mib()
     finally:
         group.stop()
@@ -103,6 +103,8 @@ def figures(looks: Sequence[Look], scale: float, *, first: bool = False) -> dict
         # Ours with a trainer: the worker first.
         "cpu_us_per_event": sum(cpu),
         "cpu_us_per_event_of": cpu,
+        "broker_cpu_us_per_event": (end.broker - begin.broker) / events * 1e6,
+        "redis_cpu_us_per_event": (end.redis - begin.redis) / events * 1e6,
     }
 
 

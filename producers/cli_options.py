@@ -10,15 +10,15 @@ from typing import Any, Final
 import click
 
 from producers.run import Job, run_job
+from producers.shop_parts import PartError
 from producers.sink import SinkError
 from producers.source import SourceError
 from producers.summary import Summary
 from producers.synthetic.witness import TruthFileError
+from stream_app.backends.ports import LogError
 from stream_app.cli_options import with_settings
+from stream_app.cli_refusal import refusing
 from stream_app.settings import Settings
-
-#: Of a file that is not what it should be: the code that click uses for a wrong command line.
-_USAGE_EXIT_CODE: Final = 2
 
 
 class _PositiveOrMax(click.ParamType):
@@ -43,24 +43,23 @@ SHARE: Final = click.FloatRange(0.0, 1.0)
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON for programs, and no progress."
 )
-with_kafka = with_settings(only=("kafka_bootstrap", "topic_prefix"))
+#: What a command needs to send.
+KAFKA_SETTINGS: Final = ("kafka_bootstrap", "topic_prefix")
+with_kafka = with_settings(only=KAFKA_SETTINGS)
 
 
 def run(job: Job, settings: Settings) -> Summary:
     """Run a job against the Kafka of the settings."""
-    return asyncio.run(run_job(job, bootstrap=settings.kafka_bootstrap, topic_prefix=settings.topic_prefix))
+    return asyncio.run(run_job(job, settings))
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
     """Turn what can go wrong into `Error: …` and exit code 2 (the file) or 1 (Kafka)."""
     try:
-        yield
-    except (SourceError, TruthFileError) as error:
-        wrong = click.ClickException(str(error))
-        wrong.exit_code = _USAGE_EXIT_CODE
-        raise wrong from None
-    except SinkError as error:
+        with refusing(SourceError, TruthFileError):
+            yield
+    except (SinkError, LogError, PartError) as error:
         raise click.ClickException(str(error)) from None
 
 

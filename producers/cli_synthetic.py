@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any, Final
 import click
 
 from producers.cli_options import POSITIVE_OR_MAX, SHARE, as_json_option, one_line, print_summary, run, with_kafka
+from producers.offer_reading import OfferReading
 from producers.progress import RunProgress
+from producers.shop_parts import ShopOrder, ShopParts
 from producers.sink import KafkaSink
-from producers.summary import Summary
+from producers.summary import Summary, in_words
+from producers.synthetic.answering import Answering
 from producers.synthetic.calendar import Requests, Stretch
 from producers.synthetic.feed import feed
-from producers.synthetic.noise import Noise, disturb
+from producers.synthetic.noise import Delivery, Noise, disturb
 from producers.synthetic.shop import Shop
 from producers.synthetic.witness import TruthFile, witnessed
 from stream_app.settings import Settings
@@ -137,12 +141,29 @@ _STRETCH: Final = _StretchType()
 @click.option("--late", type=SHARE, default=0.0, help="Share of events that arrive up to two minutes late.")
 @click.option("--broken", type=SHARE, default=0.0, help="Share of events followed by a broken record.")
 @click.option("--session-ids/--no-session-ids", default=True, help="Leave sessions to the inactivity gap with --no-….")
+@click.option(
+    "--answer-offers",
+    is_flag=True,
+    help="Make each offer of discount.offers.v1 to whoever it is for, if still there. The shop's time should pass "
+    "about as fast as yours: give --sessions-per-hour 800 times the --rate.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Let so many processes make the events, each those of its own visitors: for load tests that one cannot feed.",
+)
 @as_json_option
 @with_kafka
 def synthetic_command(
+    *,
     rate: float | None,
     events: int | None,
     truth: Path | None,
+    answer_offers: bool,
+    processes: int,
     as_json: bool,
     settings: Settings,
     **asked: Any,
@@ -159,42 +180,80 @@ def synthetic_command(
       stream-app produce synthetic --rate max --events 1000000 --seed 7 --truth truth.jsonl
       stream-app produce synthetic --duplicates 0.02 --late 0.05 --broken 0.01 --labels 0.3
       stream-app produce synthetic --change-at 500000 --sale 2025-01-03..2025-01-05 --bots 0.05
+      stream-app produce synthetic --rate 200 --sessions-per-hour 160000 --answer-offers
+      stream-app produce synthetic --rate 100000 --sessions-per-hour 1000000 --processes 4
     """
-    shop = _shop(**asked)
+    if answer_offers:
+        _require_answerable(rate, truth)
+    if processes > 1 and (answer_offers or truth is not None):
+        raise click.UsageError("--processes is for load: leave it, or --truth and --answer-offers out")
+    order = _order(**asked)
+    shop = Shop(**order.arguments)
 
-    def show(sent: int, event_time: int) -> None:
-        reached = datetime.fromtimestamp(event_time / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        progress.show("events", sent, events, f"(shop's time {reached})")
+    with one_line(), RunProgress(quiet=as_json) as progress, ExitStack() as opened:
+        facts = shop if truth is None else witnessed(shop, opened.enter_context(TruthFile(truth)).tell)
 
-    with one_line(), RunProgress(quiet=as_json) as progress, ExitStack() as open_files:
-        facts = shop if truth is None else witnessed(shop, open_files.enter_context(TruthFile(truth)).tell)
-        noise = Noise(duplicates=asked["duplicates"], late=asked["late"], broken=asked["broken"])
-        deliveries = disturb(facts, noise, seed=shop.seed)
+        async def send(
+            deliveries: Iterable[Delivery], sink: KafkaSink, stop: asyncio.Event, note: Callable[[], str]
+        ) -> Summary:
+            def show(sent: int, event_time: int) -> None:
+                reached = datetime.fromtimestamp(event_time / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+                progress.show("events", sent, events, f"(shop's time {reached}{note()})")
+
+            return await feed(deliveries, sink, rate=rate, events=events, stop=stop, progress=show)
 
         async def job(sink: KafkaSink, stop: asyncio.Event) -> Summary:
-            return await feed(deliveries, sink, rate=rate, events=events, stop=stop, progress=show)
+            if processes > 1:
+                made = opened.enter_context(ShopParts(order, parts=processes))
+                return await send(made, sink, stop, lambda: "")
+            if not answer_offers:
+                return await send(disturb(facts, order.noise, seed=shop.seed), sink, stop, lambda: "")
+            async with OfferReading(settings) as reading:
+                answering = Answering(shop, reading.newest)
+                deliveries = disturb(answering, order.noise, seed=shop.seed)
+                summary = await send(deliveries, sink, stop, lambda: f"; offers: {in_words(answering.counts)}")
+            summary.offers = answering.counts
+            summary.notes += _of_the_offers(answering, reading, shop, summary.seconds)
+            return summary
 
         summary = run(job, settings)
     print_summary(summary, as_json=as_json)
 
 
-def _shop(
+def _require_answerable(rate: float | None, truth: Path | None) -> None:
+    """Refuse what --answer-offers makes no sense with."""
+    if truth is not None:
+        raise click.UsageError("--truth is of a shop that makes no offers: leave it or --answer-offers out")
+    if rate is None:
+        raise click.UsageError("--answer-offers needs a --rate: at full speed all have left before an offer is decided")
+
+
+def _of_the_offers(answering: Answering, reading: OfferReading, shop: Shop, seconds: float) -> Iterator[str]:
+    """What a person should be told of them beside the counts."""
+    if answering.missed > answering.made and seconds:
+        speed = (shop.now_ms - shop.start_ms) / 1000 / seconds
+        yield (
+            f"most offers found nobody: the shop's time ran {speed:,.0f} times as fast as the clock, so an offer that "
+            "takes a second comes that many seconds late; more --sessions-per-hour slow it down"
+        )
+    if reading.unreadable:
+        yield f"{reading.unreadable:,} records of discount.offers.v1 were no offers"
+
+
+def _order(
     *, seed: int, start: datetime, sessions_per_hour: float, session_ids: bool, labels: float, drift_days: float,
     change_at: dict[str, int] | None, sales: tuple[Stretch, ...], bots: float, unlabelled: tuple[Stretch, ...],
-    backlog: bool, **_: Any,
-) -> Shop:  # fmt: skip
-    return Shop(
-        seed=seed,
-        start_ms=int(start.replace(tzinfo=UTC).timestamp()) * 1000,
-        sessions_per_hour=sessions_per_hour,
-        session_ids=session_ids,
-        label_share=labels,
-        requests=Requests(
-            drift_days=drift_days,
-            sales=sales,
-            bots=bots,
-            unlabelled=unlabelled,
-            backlog=backlog,
-            **(change_at or {}),
-        ),
+    backlog: bool, duplicates: float, late: float, broken: float,
+) -> ShopOrder:  # fmt: skip
+    requests = Requests(
+        drift_days=drift_days, sales=sales, bots=bots, unlabelled=unlabelled, backlog=backlog, **(change_at or {})
     )
+    arguments = {
+        "seed": seed,
+        "start_ms": int(start.replace(tzinfo=UTC).timestamp()) * 1000,
+        "sessions_per_hour": sessions_per_hour,
+        "session_ids": session_ids,
+        "label_share": labels,
+        "requests": requests,
+    }
+    return ShopOrder(arguments, Noise(duplicates=duplicates, late=late, broken=broken))

@@ -47,13 +47,13 @@ class MemorySink:
         """Records taken so far: here a record arrives as it is sent."""
         return len(self.records)
 
-    async def send_event(self, event: Event) -> None:
+    async def send_event(self, event: Event, *, due_ms: int | None = None) -> None:
         """Keep an event, keyed by its visitor."""
-        await self._append(topics.EVENTS, event.visitor_id.encode(), encode(event), [])
+        await self._append(topics.EVENTS, event.visitor_id.encode(), encode(event), [], due_ms=due_ms)
 
-    async def send_raw(self, value: bytes, *, key: str) -> None:
+    async def send_raw(self, value: bytes, *, key: str, due_ms: int | None = None) -> None:
         """Keep bytes as they are."""
-        await self._append(topics.EVENTS, key.encode(), value, [])
+        await self._append(topics.EVENTS, key.encode(), value, [], due_ms=due_ms)
 
     async def send_label(self, label: CheckoutLabel) -> None:
         """Keep a checkout label, keyed by its visitor."""
@@ -68,9 +68,11 @@ class MemorySink:
     async def flush(self) -> None:
         """Return at once: nothing is on its way."""
 
-    async def _append(self, topic: str, key: bytes | None, value: bytes, headers: Headers, *, row: int = 0) -> None:
+    async def _append(
+        self, topic: str, key: bytes | None, value: bytes, headers: Headers, *, row: int = 0, due_ms: int | None = None
+    ) -> None:
         if self._gate is not None and len(self.records) % GATE_RECORDS == 0:
             await self._gate()
         partition = row % self._partitions if key is None else partition_of(key, self._partitions)
-        stamp_ms = time.time_ns() // 1_000_000
+        stamp_ms = time.time_ns() // 1_000_000 if due_ms is None else due_ms
         self.records.append(SentRecord(f"{self._prefix}{topic}", partition, key, value, headers, stamp_ms))

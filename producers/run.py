@@ -10,6 +10,8 @@ from typing import Any, Final, TypeAlias
 
 from producers.sink import KafkaSink, SinkError
 from producers.summary import Summary
+from stream_app.backends.kafka_access import security
+from stream_app.settings import Settings
 
 #: What to do with an open sink until `stop` is set.
 Job: TypeAlias = Callable[[KafkaSink, asyncio.Event], Awaitable[Summary]]
@@ -19,8 +21,8 @@ Job: TypeAlias = Callable[[KafkaSink, asyncio.Event], Awaitable[Summary]]
 _STOP_SECONDS_MAX: Final = 6.0
 
 
-async def run_job(job: Job, *, bootstrap: str, topic_prefix: str) -> Summary:
-    """Run a job against Kafka; Ctrl-C and SIGTERM stop it cleanly, a second one stops it at once.
+async def run_job(job: Job, settings: Settings) -> Summary:
+    """Run a job against the Kafka of the settings; Ctrl-C and SIGTERM stop it cleanly, a second one stops it at once.
 
     Raises
     ------
@@ -39,14 +41,16 @@ async def run_job(job: Job, *, bootstrap: str, topic_prefix: str) -> Summary:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, heed, number)
     try:
-        return await _until_stopped(asyncio.create_task(_work(job, stop, bootstrap, topic_prefix)), stop)
+        return await _until_stopped(asyncio.create_task(_work(job, stop, settings)), stop)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
 
-async def _work(job: Job, stop: asyncio.Event, bootstrap: str, topic_prefix: str) -> Summary:
-    async with KafkaSink(bootstrap, topic_prefix=topic_prefix) as sink:
+async def _work(job: Job, stop: asyncio.Event, settings: Settings) -> Summary:
+    async with KafkaSink(
+        settings.kafka_bootstrap, topic_prefix=settings.topic_prefix, security=security(settings)
+    ) as sink:
         return await job(sink, stop)
 
 

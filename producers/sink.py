@@ -6,16 +6,18 @@ silence: every batch's delivery is awaited, at the latest by `flush`, and the fi
 comes next and by every one after it.
 
 Records are keyed by the visitor's id and partitioned by murmur2, as Java clients do by default, so a visitor's events
-keep their order. They are stamped with the wall clock, not with the event's time, which lives in the value: Kafka's
-retention deletes by the record's timestamp, and replayed history would vanish within minutes.
+keep their order. They are stamped with the wall clock (of a paced sender: with when they were due), not with the
+event's time, which lives in the value: Kafka's retention deletes by the record's timestamp, and replayed history would
+vanish within minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
 from aiokafka import AIOKafkaProducer
@@ -23,6 +25,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
 
 from stream_app import topics
+from stream_app.backends.kafka_access import denied_hint, why_turned_away
 from stream_app.core.codec import Rejected, encode
 from stream_app.core.events import CheckoutLabel, Event
 
@@ -66,11 +69,11 @@ class Sink(Protocol):
     def delivered(self) -> int:
         """Records known to have arrived."""
 
-    async def send_event(self, event: Event) -> None:
-        """Write an event, keyed by its visitor."""
+    async def send_event(self, event: Event, *, due_ms: int | None = None) -> None:
+        """Write an event, keyed by its visitor, stamped with `due_ms` (wall clock, ms) or else with the present."""
 
-    async def send_raw(self, value: bytes, *, key: str) -> None:
-        """Write bytes to the events topic as they are, for records that are broken on purpose."""
+    async def send_raw(self, value: bytes, *, key: str, due_ms: int | None = None) -> None:
+        """Write bytes to the events topic as they are: encoded by somebody else, or broken on purpose."""
 
     async def send_label(self, label: CheckoutLabel) -> None:
         """Write a checkout label, keyed by its visitor."""
@@ -122,6 +125,8 @@ class KafkaSink:
         sender that waits there cannot be stopped otherwise, so whoever stops it must open the gate.
     linger_ms
         How long a record may wait for company, in ms.
+    security
+        How Kafka lets us in, as `kafka_access.security` says; nothing: in the clear.
 
     Raises
     ------
@@ -129,8 +134,16 @@ class KafkaSink:
         On entering, if Kafka does not answer within 10 s or a topic does not exist; later, if a delivery fails.
     """
 
-    def __init__(self, bootstrap: str, *, topic_prefix: str = "", gate: Gate | None = None, linger_ms: int = 5) -> None:
-        self._bootstrap = bootstrap
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        topic_prefix: str = "",
+        gate: Gate | None = None,
+        linger_ms: int = 5,
+        security: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._bootstrap, self._security = bootstrap, security
         self._prefix = topic_prefix
         self._gate = gate
         self._linger_seconds = linger_ms / 1000
@@ -142,14 +155,14 @@ class KafkaSink:
         self._delivered = 0
 
     async def __aenter__(self) -> KafkaSink:
-        self._producer = _producer(self._bootstrap)
+        self._producer = _producer(self._bootstrap, self._security)
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
                 await self._producer.start()
                 for name in (topics.EVENTS, topics.LABELS, topics.DEAD_LETTERS):
                     await self._find(f"{self._prefix}{name}")
         except (TimeoutError, KafkaError, OSError) as error:
-            failure = SinkError(self._start_failure(error))
+            failure = SinkError(await self._start_failure(error))
             await self._close()
             raise failure from None
         except BaseException:
@@ -177,15 +190,15 @@ class KafkaSink:
         """Records acknowledged by Kafka."""
         return self._delivered
 
-    async def send_event(self, event: Event) -> None:
-        """Write an event, keyed by its visitor."""
+    async def send_event(self, event: Event, *, due_ms: int | None = None) -> None:
+        """Write an event, keyed by its visitor, stamped with `due_ms` or else with the present."""
         key, partition = self._partition(event.visitor_id)
-        await self._append(self._events[partition], key, encode(event), [])
+        await self._append(self._events[partition], key, encode(event), [], due_ms)
 
-    async def send_raw(self, value: bytes, *, key: str) -> None:
+    async def send_raw(self, value: bytes, *, key: str, due_ms: int | None = None) -> None:
         """Write bytes to the events topic as they are."""
         encoded, partition = self._partition(key)
-        await self._append(self._events[partition], encoded, value, [])
+        await self._append(self._events[partition], encoded, value, [], due_ms)
 
     async def send_label(self, label: CheckoutLabel) -> None:
         """Write a checkout label, keyed by its visitor: in the partition of the visitor's events."""
@@ -224,11 +237,16 @@ class KafkaSink:
         partitions = await self._producer.partitions_for(topic)
         self._lanes[topic] = [_Lane(topic, partition) for partition in sorted(partitions)]
 
-    def _start_failure(self, error: Exception) -> str:
+    async def _start_failure(self, error: Exception) -> str:
         known = [f"{self._prefix}{name}" for name in (topics.EVENTS, topics.LABELS, topics.DEAD_LETTERS)]
         missing = next((name for name in known if name not in self._lanes), known[0])
+        if hint := denied_hint(error):
+            return f"Kafka at {self._bootstrap} does not let us look at topic {missing}{hint}"
         if self._producer.client.cluster.brokers():
             return f"Kafka at {self._bootstrap} has no topic {missing}; create it with `stream-app topics create`"
+        if self._security and isinstance(error, KafkaConnectionError):
+            reason = await why_turned_away({"bootstrap_servers": self._bootstrap, **self._security})
+            return f"Kafka at {self._bootstrap} does not let us in: {reason}"
         # The client's own text for a refused connection repeats the address as a tuple and says no more.
         known_as = "no connection" if isinstance(error, KafkaConnectionError) else str(error)
         return (
@@ -240,12 +258,14 @@ class KafkaSink:
         key = visitor_id.encode()
         return key, partition_of(key, len(self._events))
 
-    async def _append(self, lane: _Lane, key: bytes | None, value: bytes, headers: Headers) -> None:
+    async def _append(
+        self, lane: _Lane, key: bytes | None, value: bytes, headers: Headers, due_ms: int | None = None
+    ) -> None:
         if self._failure is not None:
             raise self._failure
         if self._gate is not None and self._accepted % GATE_RECORDS == 0:
             await self._gate()
-        stamp_ms = time.time_ns() // 1_000_000
+        stamp_ms = time.time_ns() // 1_000_000 if due_ms is None else due_ms
         while True:
             if lane.batch is None:
                 lane.batch = self._producer.create_batch()
@@ -302,9 +322,10 @@ class KafkaSink:
         return self._failure
 
 
-def _producer(bootstrap: str) -> Any:
+def _producer(bootstrap: str, security: Mapping[str, Any]) -> Any:
     return AIOKafkaProducer(
         bootstrap_servers=bootstrap,
+        **security,
         acks="all",
         enable_idempotence=True,
         compression_type="zstd",

@@ -14,10 +14,18 @@ from typing import Final, Literal, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from stream_app.backends.cluster_metadata import ClusterFacts, TopicFacts, describe
 from stream_app.backends.embedded import EMBEDDED_CLUSTER_PREFIX
+from stream_app.backends.kafka_access import access, why_turned_away
 from stream_app.settings import Settings
 from stream_app.topics import CHANGELOG, EVENTS, TOPICS, TopicSpec
 
@@ -109,13 +117,18 @@ def expected_config(spec: TopicSpec, settings: Settings) -> dict[str, str]:
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**access(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         # The client logs each address it could not reach; the error below says the same, once.
         with quiet("aiokafka"):
             await admin.start()
         yield admin
     except (KafkaError, OSError, TimeoutError) as error:
+        secured = settings.kafka_security_protocol != "PLAINTEXT"
+        if secured and isinstance(error, KafkaConnectionError | NodeNotReadyError):
+            with quiet("aiokafka"):
+                reason = await why_turned_away(access(settings))
+            raise KafkaUnreachableError(f"Kafka at {settings.kafka_bootstrap} does not let us in: {reason}") from None
         raise KafkaUnreachableError(
             f"Kafka at {settings.kafka_bootstrap} does not answer ({error or type(error).__name__}); "
             "is it running, and is --kafka-bootstrap right?"
@@ -137,6 +150,7 @@ def quiet(logger: str) -> Iterator[None]:
 
 
 _MISSING: Final = "run `stream-app topics create`, or check --topic-prefix"
+_DENIED: Final = "give this program the right to describe the topic (`stream-app acls kafka` prints what it needs)"
 _REFUSED: Final = "mend what the broker says (rights, replication, quota), then run `stream-app topics create` again"
 
 
@@ -196,9 +210,7 @@ def _compare(
     wanted = expected_config(spec, settings)
     expected = [f"{_count(partitions)}{why if topic.partitions != partitions else ''}"]
     if topic.error not in (None, "UnknownTopicOrPartitionError"):
-        return TopicStatus(
-            topic.name, "failed", str(topic.error), expected[0], "give this program the right to describe the topic"
-        )
+        return TopicStatus(topic.name, "failed", str(topic.error), expected[0], _DENIED)
     if not topic.exists:
         return TopicStatus(topic.name, "missing", "no such topic", expected[0], _MISSING)
     got, to_do = [_count(topic.partitions)], []

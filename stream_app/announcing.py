@@ -102,8 +102,15 @@ class Announcements:
         Raises LogError as `announce` does.
         """
         if durable.seq != self._committed_seq:
-            planned = self._inherited or self._planned(position, position.events_offset, position.labels_offset, 0)
-            await self._commit(durable, planned)
+            await self.renew(position, durable=durable)
+
+    async def renew(self, position: Position, *, durable: Position) -> None:
+        """Commit what the view has in any case: the group refuses it if it has given the partition to another.
+
+        Raises LogError as `announce` does.
+        """
+        planned = self._inherited or self._planned(position, position.events_offset, position.labels_offset, 0)
+        await self._commit(durable, planned)
 
     def _planned(self, position: Position, events_to: int, labels_to: int, idle_ms: int) -> Planned:
         return Planned(

@@ -167,6 +167,7 @@ class _Audit:
             names,
             partition,
             gap_ms=self._settings.session_gap_ms,
+            quiet_ms=self._settings.quiet_ms,
             start=self._spans[names.changelog][partition].start,
             expired_before_ms=int(time.time() * 1000) - self._settings.history_ttl_ms,
         )
@@ -265,7 +266,8 @@ class _Audit:
     async def _model(self) -> ModelAudit | None:
         """The newest good snapshot, on trial; None without one."""
         settings, name = self._settings, self._names.snapshots
-        reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode(), learning=True)
+        secret, *former = settings.snapshot_keys
+        reader = SnapshotReader(secret=secret, former=former, learning=True)
         head: Head | None = None
         entries: dict[EntryKey, list[float]] = {}
         check = Check("snapshots", -1)

@@ -12,12 +12,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from stream_app.admin import KafkaUnreachableError, quiet, topic_facts
 from stream_app.backends.cluster_metadata import TopicFacts
+from stream_app.backends.kafka_access import access, denied_hint
 from stream_app.backends.ports import ViewError
-from stream_app.backends.redis import KEYS_PER_CALL, RedisView, connect, hash_tag
+from stream_app.backends.redis import FAILURES, KEYS_PER_CALL, RedisView, connect_by, hash_tag
 from stream_app.core.effects import Position, decode_position
 from stream_app.settings import Settings
 
@@ -48,7 +48,7 @@ class KafkaReading:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap,
+            **access(settings),
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
@@ -91,7 +91,7 @@ class KafkaReading:
     async def committed(self, topics: Sequence[str], partitions: int) -> dict[TopicPartition, tuple[int, str]]:
         """Offset and metadata that the workers' group has committed; −1 without one."""
         places = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(**access(self._settings))
         with _kafka_errors("reading the committed offsets"):
             await admin.start()
             try:
@@ -131,8 +131,8 @@ class ViewReading:
     """Reads the view in Redis. An async context manager; NotPossibleError when Redis is away."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client: Redis = connect(settings.redis_url.get_secret_value(), timeout_ms=_REDIS_TIMEOUT_MS)
-        self._prefix = f"{settings.topic_prefix}{settings.group_id}"
+        self._client: Redis = connect_by(settings, timeout_ms=_REDIS_TIMEOUT_MS)
+        self._prefix = settings.namespace
         self._view = RedisView(self._client, prefix=self._prefix, ttl_ms=settings.history_ttl_ms)
 
     async def __aenter__(self) -> Self:
@@ -182,7 +182,8 @@ class _Translated:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, self._kinds):
-            raise NotPossibleError(f"{self._what}: {_one_line(error)}; {self._hint}") from None
+            hint = denied_hint(error) or f"; {self._hint}"
+            raise NotPossibleError(f"{self._what}: {_one_line(error)}{hint}") from None
 
 
 def _kafka_errors(what: str) -> _Translated:
@@ -191,7 +192,7 @@ def _kafka_errors(what: str) -> _Translated:
 
 def _redis_errors() -> _Translated:
     hint = "is Redis running, and is --redis-url right?"
-    return _Translated("Redis does not answer", hint, (RedisError, ViewError, OSError, TimeoutError))
+    return _Translated("Redis does not answer", hint, (ViewError, *FAILURES))
 
 
 def _one_line(error: BaseException) -> str:

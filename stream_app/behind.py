@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from stream_app.backends.ports import FencedError, View, ViewError
 from stream_app.core.effects import Effects, Position
-from stream_app.observe import Observer
+from stream_app.observe import Observer, RedisOp
 from stream_app.taking_over import ViewLostError
 
 #: Batches, and states in them, that may wait for Redis: scores go on for a while, and memory does not grow while it is
@@ -35,7 +35,7 @@ class _Unwritten(NamedTuple):
     """What the view needs of a batch; its outputs need not stay in memory."""
 
     position: Position
-    states: dict[str, bytes]
+    states: dict[str, bytes | None]
     deadlines: dict[str, int | None]
 
 
@@ -58,7 +58,7 @@ class Behind:
         self._queue: asyncio.Queue[_Unwritten] = asyncio.Queue()
         self._writing: asyncio.Task[None] | None = None
         #: visitor → seq and blob of what the view does not have yet
-        self.unwritten: dict[str, tuple[int, bytes]] = {}
+        self.unwritten: dict[str, tuple[int, bytes | None]] = {}
         #: the last position that the view has
         self.durable = Position()
         #: monotonic time since when Redis has been waited for; None while it answers
@@ -196,7 +196,7 @@ class Behind:
             self._turn()
             pause = min(2 * pause, BACKOFF_S_MAX)
 
-    def missed(self, op: str, error: ViewError) -> None:
+    def missed(self, op: RedisOp, error: ViewError) -> None:
         """Redis did not answer."""
         self._observer.redis_error(op, error, again=self.waiting_since is not None)
         if self.waiting_since is None:

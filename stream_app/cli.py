@@ -26,21 +26,34 @@ SECTIONS: Final[dict[str, dict[str, LazyCommand]]] = {
         "doctor": LazyCommand("stream_app.cli_admin:doctor_command", "what is wrong here, and what to do about it"),
         "topics": LazyCommand("stream_app.cli_admin:topics_group", "create or check the Kafka topics"),
         "settings": LazyCommand("stream_app.cli_admin:settings_command", "every setting: value, unit, source, reason"),
+        "acls": LazyCommand("stream_app.cli_acls:acls_group", "what to allow whom in Kafka and Redis"),
     },
     "Run": {
         "run": LazyCommand("stream_app.cli_run:run_command", "score and learn in one process"),
         "worker": LazyCommand("stream_app.cli_run:worker_command", "score only; start as many as there are partitions"),
         "trainer": LazyCommand("stream_app.cli_run:trainer_command", "learn only; a second one stands by"),
+        "discounts": LazyCommand("stream_app.discounts.cli:discounts_group", "offer discounts where they pay"),
     },
     "Feed": {
+        "ingest": LazyCommand("stream_app.cli_ingest:ingest_command", "take in a topic or files of any format"),
+        "collect": LazyCommand("stream_app.collect.cli:collect_command", "take events over HTTP, from sites or apps"),
         "produce": LazyCommand("producers.cli:produce", "send a file of history, or a synthetic shop"),
+    },
+    "Look after": {
+        "health": LazyCommand("stream_app.cli_health:health_command", "whether the process here is alive, by its port"),
+    },
+    "Erase": {
+        "forget": LazyCommand("stream_app.cli_forget:forget_command", "erase what is known of a visitor"),
     },
     "Look": {
         "session": LazyCommand("stream_app.cli_session:session_command", "a visitor's state, features and last score"),
         "explain": LazyCommand("stream_app.cli_explain:explain_command", "why a visitor was scored so, in words"),
         "audit": LazyCommand("stream_app.cli_audit:audit_command", "prove that nothing was lost or counted twice"),
         "evaluate": LazyCommand("stream_app.cli_evaluate:evaluate_command", "how good the models are on your history"),
+        "report": LazyCommand("stream_app.cli_report:report_command", "what your history says of the shop, as a page"),
+        "sessions": LazyCommand("stream_app.cli_sessions:sessions_command", "a history as visitor × item rows"),
         "features": LazyCommand("stream_app.cli_facts:features_command", "the features: name, unit, meaning"),
+        "schemas": LazyCommand("stream_app.cli_schemas:schemas_group", "the records as JSON Schema, AsyncAPI, Avro"),
         "models": LazyCommand(
             "stream_app.cli_models:models_group", "which models there are, how they stand, which serves"
         ),
@@ -83,12 +96,12 @@ def main() -> None:
     \b
     First steps:
       stream-app demo                             watch it learn, on a made-up shop
-      stream-app demo --input FILE --format F     the same on your own history
+      stream-app demo --input FILE                the same on your own history
     \b
     For real (settings by flag, STREAM_APP_… variable or stream-app.toml):
       stream-app topics create
       stream-app run
-      stream-app produce replay FILE --format F
+      stream-app produce replay FILE
       stream-app session VISITOR_ID
       stream-app explain VISITOR_ID
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,29 +12,28 @@ from typing import Final
 
 import click
 
-from producers.formats import FORMATS
+from producers.format_option import chosen_files, format_options
 from producers.progress import RunProgress
 from producers.source import SourceError
 from stream_app.cli_options import with_settings
+from stream_app.cli_refusal import refusing
 from stream_app.core.plan import Rules
-from stream_app.evaluation.batch_models import Resample, candidates
+from stream_app.evaluation.batch_models import Resample
 from stream_app.evaluation.errors import EvaluationError
-from stream_app.evaluation.grid import GRIDS, Grid, batch_variants, online_variants
+from stream_app.evaluation.evaluate import evaluate
+from stream_app.evaluation.grid import GRIDS, Grid
 from stream_app.evaluation.history import History
 from stream_app.evaluation.html import to_html
-from stream_app.evaluation.question import DEFAULT_MODELS, Question, parse_models
-from stream_app.evaluation.report import DRAWS, make_report
-from stream_app.evaluation.run import Pass
+from stream_app.evaluation.question import DEFAULT_MODELS, Question, make_question
+from stream_app.evaluation.report import DRAWS
 from stream_app.evaluation.sanity import SANITIES, Sanity, sanity_outcomes
 from stream_app.evaluation.tables import render
 from stream_app.evaluation.target import TARGETS, Target
 from stream_app.settings import Settings
-
-#: Of a file or a question that is not what it should be: the code that click uses for a wrong command line.
-_USAGE_EXIT_CODE: Final = 2
+from stream_app.unfinished import unfinished
 
 #: The settings that decide what is scored and learned.
-_SETTINGS: Final = (
+EVALUATION_SETTINGS: Final = (
     "session_gap_ms",
     "grace_ms",
     "history_ttl_ms",
@@ -49,13 +46,7 @@ _SETTINGS: Final = (
 
 @click.command("evaluate")
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE...")
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(sorted(FORMATS)),
-    required=True,
-    help="; ".join(f"{name}: {format.description}" for name, format in sorted(FORMATS.items())) + ".",
-)
+@format_options
 @click.option(
     "--models",
     "models",
@@ -127,10 +118,11 @@ _SETTINGS: Final = (
     "--json", "json_path", type=click.Path(path_type=Path, allow_dash=True), help="Write all figures; - is stdout."
 )
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write one page with all tables and charts.")
-@with_settings(only=_SETTINGS)
+@with_settings(only=EVALUATION_SETTINGS)
 def evaluate_command(
     files: tuple[Path, ...],
-    format_name: str,
+    format_name: str | None,
+    mapping: Path | None,
     models: str,
     target: Target,
     burn_in: float,
@@ -146,36 +138,32 @@ def evaluate_command(
     html_path: Path | None,
     settings: Settings,
 ) -> None:
-    """Measure models on FILE... (plain or gzip), which are parts of one shop's history.
+    """Measure models on FILE..., parts of one shop's history, which may be directories.
 
     Events are taken in the order of their times, through the very core that runs live; a label is learned when it would
     have been known, and every event is scored before. The first fifth is not judged. Nothing is sent anywhere.
 
     \b
     Examples:
-      stream-app evaluate 2019-Oct.csv.gz 2019-Nov.csv.gz --format rees46
-      stream-app evaluate 2021-Jan.csv.gz --format rees46 --train-until 2021-01-22 --models newton,batch
-      stream-app evaluate events.csv --format retailrocket --json - | jq .models.newton.roc_auc
+      stream-app evaluate 2019-Oct.csv.gz 2019-Nov.csv.gz
+      stream-app evaluate 2021-Jan.csv.gz --train-until 2021-01-22 --models newton,batch
+      stream-app evaluate mine.jsonl --mapping mine.toml --json - | jq .models.newton.roc_auc
     """
     to_stdout = json_path is not None and str(json_path) == "-"
-    with _one_line(), tempfile.TemporaryDirectory(prefix="stream-app-") as scratch:
-        online, batch = parse_models(models, resample)
-        question = Question(
-            online=tuple(v for name in online for v in online_variants(name, grids, base_rate=settings.base_rate)),
-            batch=tuple(v for name in batch for v in batch_variants(name, candidates(name), grids)),
-            rules=_rules(settings),
-            base_rate=settings.base_rate,
-            hold_ms=settings.label_hold_ms,
+    with refusing(SourceError, EvaluationError), tempfile.TemporaryDirectory(prefix="stream-app-") as scratch:
+        question = replace(
+            question_of(settings, models, resample=resample, grids=grids),
             burn_in=burn_in,
             folds=folds,
             train_until_ms=None if train_until is None else int(train_until.replace(tzinfo=UTC).timestamp()) * 1000,
             frozen=frozen if frozen is not None else train_until is not None,
             freshness_ms=round(freshness * 1000),
         )
+        chosen = chosen_files(files, format_name, mapping)
+        chosen.say()
         with RunProgress(quiet=to_stdout) as progress:
             history = History(
-                files,
-                FORMATS[format_name],
+                chosen.files,
                 now_ms=time.time_ns() // 1_000_000,
                 directory=Path(scratch),
                 target=target,
@@ -184,26 +172,42 @@ def evaluate_command(
             if sanity is not None:
                 outcomes = sanity_outcomes(sanity, history, question.rules, Path(scratch) / "sanity")
                 question = replace(question, outcomes=outcomes)
-            work = Pass(question, history, Path(scratch))
-            try:
-                results = work.run(progress.show)
-                report = make_report(question, history.survey, results, drawn=draws, progress=progress.show)
-            finally:
-                work.close()
-    if html_path is not None:
-        html_path.write_text(to_html(report))
+            report = evaluate(question, history, Path(scratch), drawn=draws, progress=progress.show)
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    if to_stdout:
-        click.echo(text)
-    else:
-        if json_path is not None:
-            json_path.write_text(text + "\n")
-        click.echo(render(report))
+    click.echo(text if to_stdout else render(report))
+    # Afterwards: an hour's figures are not lost to a directory that does not exist.
+    with refusing(OSError):
+        if html_path is not None:
+            with unfinished(html_path) as path:
+                path.write_text(to_html(report), encoding="utf-8")
+        if json_path is not None and not to_stdout:
+            with unfinished(json_path) as path:
+                path.write_text(text + "\n", encoding="utf-8")
     for name, told in report["setting"]["broken_models"].items():
         click.echo(f"Warning: {name} is not to be judged by its figures, learning broke it: {told}", err=True)
     if leaks := report["checks"]["leaks"]:
         told = "; ".join(f"{leak['column']} {leak['found']}" for leak in leaks)
         raise click.ClickException(f"do not believe these figures, something knows too much: {told}")
+
+
+def question_of(
+    settings: Settings, models: str, *, resample: tuple[Resample, ...] = (), grids: tuple[Grid, ...] = ()
+) -> Question:
+    """What is asked of models by their names, where sessions, states and learning are as the settings have them.
+
+    Raises
+    ------
+    EvaluationError
+        For an unknown name, or batch models where their library is not installed.
+    """
+    return make_question(
+        models,
+        rules=_rules(settings),
+        base_rate=settings.base_rate,
+        hold_ms=settings.label_hold_ms,
+        resample=resample,
+        grids=grids,
+    )
 
 
 def _rules(settings: Settings) -> Rules:
@@ -213,19 +217,10 @@ def _rules(settings: Settings) -> Rules:
         history_ttl_ms=settings.history_ttl_ms,
         # A history has no labels of its own: nothing can come late.
         late_label_ms=0,
+        # … and nobody acts on it: no session is looked at to see whether it is quiet.
+        quiet_ms=settings.session_gap_ms,
         reservoir_size=settings.reservoir_size,
         cache_visitors_max=settings.cache_visitors_max,
         band_fence_min=settings.band_fence_min,
         band_likely_min=settings.band_likely_min,
     )
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turn what can go wrong into `Error: …` and exit code 2."""
-    try:
-        yield
-    except (SourceError, EvaluationError) as error:
-        wrong = click.ClickException(str(error))
-        wrong.exit_code = _USAGE_EXIT_CODE
-        raise wrong from None

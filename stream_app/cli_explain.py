@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # River and pandas take a second to import: not for `--help`
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs: all reasons, and their inputs.")
 @with_settings(
     only=(
-        "kafka_bootstrap", "redis_url", "redis_timeout_ms", "topic_prefix", "group_id", "topic_partitions", "grace_ms",
+        "kafka_bootstrap", "redis_url", "redis_cluster", "redis_timeout_ms",
+        "topic_prefix", "group_id", "topic_partitions", "grace_ms",
         "session_gap_ms", "model", "base_rate", "snapshot_key", "check_crcs",
     )
 )  # fmt: skip
@@ -41,7 +42,7 @@ def explain_command(visitor_id: str, everything: bool, as_json: bool, settings: 
       stream-app explain 512581567
       stream-app explain v1-42 --all
     """
-    from stream_app.core.reasons import REASONS_MAX
+    from stream_app.core.reason_catalogue import REASONS_MAX
     from stream_app.visitor_explained import explained
 
     visitor = visitor_or_exit(settings, visitor_id).visitor

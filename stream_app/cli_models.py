@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from stream_app.cli_options import with_settings
+from stream_app.cli_refusal import AskedWronglyError
 from stream_app.cli_table import show_table
 from stream_app.settings import Settings
 
@@ -89,9 +90,7 @@ def models_show(name: str, as_json: bool) -> None:
     from stream_app.core.zoo.catalogue import ZOO
 
     if name not in ZOO:
-        refused = click.ClickException(f"got model {name!r}, expected one of {', '.join(sorted(ZOO))}")
-        refused.exit_code = 2
-        raise refused
+        raise AskedWronglyError(f"got model {name!r}, expected one of {', '.join(sorted(ZOO))}")
     facts = _model_facts(ZOO[name])
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from stream_app.cli_refusal import refusing
 from stream_app.settings import DEFAULT_CONFIG, ENV_PREFIX, Explained, Settings, SettingsError, explain, load
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-#: Of a wrong setting: the code that click uses for a wrong command line.
-_USAGE_EXIT_CODE = 2
 
 
 class Sources(NamedTuple):
@@ -26,12 +24,12 @@ class Sources(NamedTuple):
 
     def load(self) -> Settings:
         """The settings; a wrong one ends the command with one line and code 2."""
-        with _one_line():
+        with refusing(SettingsError):
             return load(flags=self.flags, config=self.config)
 
     def explain(self) -> list[Explained]:
         """Each setting with its source; a wrong one ends the command with one line and code 2."""
-        with _one_line():
+        with refusing(SettingsError):
             return explain(flags=self.flags, config=self.config)
 
 
@@ -86,14 +84,3 @@ def _flag(name: str, field: FieldInfo) -> Callable[[Any], Any]:
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     metavar = "|".join(choices) if choices else unit
     return click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=text)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turn a SettingsError into `Error: …` and exit code 2."""
-    try:
-        yield
-    except SettingsError as error:
-        refused = click.ClickException(str(error))
-        refused.exit_code = _USAGE_EXIT_CODE
-        raise refused from None

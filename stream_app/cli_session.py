@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from stream_app.backends.redis import connect, hash_tag
+from stream_app.backends.redis import FAILURES, connect_by, hash_tag
 from stream_app.cli_options import with_settings
 from stream_app.cli_table import show_table
 from stream_app.core.effects import Position, decode_position
@@ -42,7 +41,8 @@ class Found(NamedTuple):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs; times in ms since the epoch.")
 @with_settings(
     only=(
-        "redis_url", "redis_timeout_ms", "topic_prefix", "group_id", "topic_partitions", "session_gap_ms", "grace_ms",
+        "redis_url", "redis_cluster", "redis_timeout_ms",
+        "topic_prefix", "group_id", "topic_partitions", "session_gap_ms", "grace_ms",
     )
 )  # fmt: skip
 def session_command(visitor_id: str, as_json: bool, settings: Settings) -> None:
@@ -92,7 +92,7 @@ def visitor_or_exit(settings: Settings, visitor_id: str) -> Found:
         return asyncio.run(_find(settings, visitor_id))
     except (NotFoundError, StateVersionError, DamagedStateError) as error:
         raise click.ClickException(str(error)) from None
-    except (RedisError, OSError) as error:
+    except FAILURES as error:
         raise click.ClickException(
             f"Redis does not answer ({_one_line(error)}); is it running, and is --redis-url right?"
         ) from None
@@ -107,11 +107,11 @@ async def _find(settings: Settings, visitor_id: str) -> Found:
         If Redis has nothing of the visitor or of the deployment.
     StateVersionError
         If another version of this program wrote its state.
-    redis.exceptions.RedisError, OSError
+    One of `backends.redis.FAILURES`
         If Redis does not answer.
     """
-    client = connect(settings.redis_url.get_secret_value(), timeout_ms=settings.redis_timeout_ms)
-    prefix = f"{settings.topic_prefix}{settings.group_id}"
+    client = connect_by(settings)
+    prefix = settings.namespace
     try:
         positions = await _positions(client, prefix, settings.topic_partitions)
         if not positions:

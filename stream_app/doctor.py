@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import ipaddress
 import platform
 import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-import redis.asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion, KafkaError
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from stream_app.admin import REQUEST_TIMEOUT_MS, KafkaUnreachableError, check_topics, quiet
 from stream_app.backends.cluster_metadata import describe
+from stream_app.backends.kafka_access import access, denied_hint, why_turned_away
+from stream_app.backends.redis import FAILURES, connect_by
+from stream_app.discounts.core.policy_file import PolicyError, read_policy
+from stream_app.discounts.policy_text import policy_text
+from stream_app.security_rules import in_the_clear, is_loopback
 from stream_app.settings import DEVELOPMENT_KEY, Settings
 from stream_app.topics import EVENTS, LABELS
 
@@ -36,7 +37,7 @@ _SERVER_TIMEOUT_S: Final = 5.0
 #: In seconds: beyond it two machines disagree visibly about when an idle partition's sessions end.
 _CLOCK_DIFFERENCE_MAX_S: Final = 1.0
 #: The oldest Redis still maintained when this was written; older ones lack fixes in the Lua engine.
-_REDIS_VERSION_MIN: Final = (6, 2)
+_REDIS_VERSION_MIN: Final = (7, 0)
 #: The libraries that decide about correctness, with the versions that pyproject.toml asks for.
 _LIBRARIES: Final = {
     "aiokafka": (0, 14, 0),
@@ -65,7 +66,7 @@ async def doctor(settings: Settings) -> list[Finding]:
         _bounded("kafka", _kafka(settings), "is the broker reachable and is --kafka-bootstrap right?"),
         _bounded("redis", _redis(settings), "is the server reachable and is --redis-url right?"),
     )
-    return [*_program(), *kafka, *view, _snapshot_key(settings)]
+    return [*_program(), *kafka, *view, _transport(settings), _snapshot_key(settings), _policy(settings)]
 
 
 async def _bounded(name: str, findings: AsyncIterator[Finding], what_to_do: str) -> list[Finding]:
@@ -109,18 +110,20 @@ def _program() -> Iterator[Finding]:
 
 
 async def _kafka(settings: Settings) -> AsyncIterator[Finding]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**access(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
     with quiet("aiokafka"):
         try:
             try:
                 await admin.start()
                 facts = await describe(admin._client, [])
             except (KafkaError, OSError) as error:
+                secured = settings.kafka_security_protocol != "PLAINTEXT"
+                said = await why_turned_away(access(settings)) if secured else error or type(error).__name__
                 yield Finding(
                     "kafka",
                     "problem",
-                    f"{settings.kafka_bootstrap} does not answer: {error or type(error).__name__}",
-                    "start the broker, or give the right --kafka-bootstrap",
+                    f"{settings.kafka_bootstrap} does not answer: {said}",
+                    "start the broker, or give the right --kafka-bootstrap and kafka_security_protocol",
                 )
                 return
             brokers = ", ".join(facts.brokers)
@@ -132,7 +135,7 @@ async def _kafka(settings: Settings) -> AsyncIterator[Finding]:
                     yield await question(admin, settings)
                 except (KafkaError, OSError) as error:
                     name = question.__name__.strip("_")
-                    text = f"could not be asked: {type(error).__name__}: {error}"
+                    text = f"could not be asked: {type(error).__name__}: {error}{denied_hint(error)}"
                     yield Finding(name, "warning", text, "look again; if it stays, look at the broker's log")
         finally:
             await admin.close()
@@ -187,9 +190,7 @@ async def _lag(admin: AIOKafkaAdminClient, settings: Settings) -> Finding:
     committed = await _when_coordinated(
         lambda: admin.list_consumer_group_offsets(settings.group_id, partitions=partitions)
     )
-    async with AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
-    ) as consumer:
+    async with AIOKafkaConsumer(**access(settings), request_timeout_ms=REQUEST_TIMEOUT_MS) as consumer:
         start = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
     waiting = {}
@@ -215,13 +216,7 @@ async def _when_coordinated(ask: Callable[[], Awaitable[_T]]) -> _T:
 
 
 async def _redis(settings: Settings) -> AsyncIterator[Finding]:
-    timeout_s = settings.redis_timeout_ms / 1000
-    client = redis.asyncio.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1),
-    )
+    client = connect_by(settings)
     kwargs = client.connection_pool.connection_kwargs
     where = kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
     try:
@@ -229,7 +224,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         asked = time.time()
         seconds, micros = await client.time()
         answered = time.time()
-    except (RedisError, OSError) as error:
+    except FAILURES as error:
         text = f"{where} does not answer: {error or type(error).__name__}"
         yield Finding("redis", "problem", text, "start the server, or give the right --redis-url")
         return
@@ -248,7 +243,7 @@ def _redis_server(where: str, info: dict[str, Any]) -> Finding:
         return Finding("redis", "problem", f"{mode}: it refuses writes", "give the address of the primary")
     if _numbers(str(info.get("redis_version", "0"))) < _REDIS_VERSION_MIN:
         least = ".".join(map(str, _REDIS_VERSION_MIN))
-        return Finding("redis", "warning", mode, f"use {least} or later: older ones get no security fixes")
+        return Finding("redis", "warning", mode, f"use {least} or later: older ones are not tried with this")
     return Finding("redis", "ok", mode)
 
 
@@ -285,10 +280,21 @@ def _clock(theirs: float, asked: float, answered: float) -> Finding:
     return Finding("clock", "warning", text, "run NTP on both machines: idle partitions are advanced by this clock")
 
 
+def _transport(settings: Settings) -> Finding:
+    """What of the ways to Kafka and Redis, and of the web port, others on the network could read or use."""
+    open_ways = list(in_the_clear(settings))
+    if not open_ways:
+        return Finding("transport", "ok", "encrypted, or on this machine")
+    return Finding(
+        "transport", "warning", "; ".join(open_ways), "use TLS, and a token for the web port: docs/security.md"
+    )
+
+
 def _snapshot_key(settings: Settings) -> Finding:
-    if settings.snapshot_key.get_secret_value() != DEVELOPMENT_KEY:
-        return Finding("snapshot key", "ok", "set")
-    if all(_is_loopback(address) for address in settings.kafka_bootstrap.split(",")):
+    keys = settings.snapshot_keys
+    if DEVELOPMENT_KEY.encode() not in keys:
+        return Finding("snapshot key", "ok", "set" if len(keys) == 1 else f"set, and {len(keys) - 1} more accepted")
+    if all(is_loopback(address.strip().rpartition(":")[0]) for address in settings.kafka_bootstrap.split(",")):
         return Finding("snapshot key", "ok", "the development key, on loopback")
     return Finding(
         "snapshot key",
@@ -298,14 +304,16 @@ def _snapshot_key(settings: Settings) -> Finding:
     )
 
 
-def _is_loopback(address: str) -> bool:
-    host = address.strip().rsplit(":", 1)[0].strip("[]")
-    if host == "localhost":
-        return True
+def _policy(settings: Settings) -> Finding:
+    path = Path(settings.discount_policy) if settings.discount_policy else None
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        policy = read_policy(policy_text(path), where=str(path or "the default policy"))
+    except PolicyError as error:
+        return Finding("discount policy", "problem", str(error), "mend it; `stream-app discounts check` tells more")
+    told = f"{path or 'the default one'}, version {policy.version}"
+    if not policy.enabled:
+        return Finding("discount policy", "warning", f"{told}, is switched off", "enabled = true, to make offers again")
+    return Finding("discount policy", "ok", told)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -6,16 +6,14 @@ Faust's own options for logging, web and loop say nothing here: the settings do.
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import faust
 
 from stream_app import bootstrap
 from stream_app.cli_options import Sources
 from stream_app.cli_run import require_model, require_topics
+from stream_app.faust_start import end, start_with
 
 
 def __getattr__(name: str) -> Any:
@@ -26,29 +24,17 @@ def __getattr__(name: str) -> Any:
         settings = Sources({}, None).load()
         require_model(settings)
     except click.ClickException as refused:
-        _end(refused)
+        end(refused)
     deployment = bootstrap.create_app(settings, worker=True, trainer=True)
     app = deployment.app
 
-    def create_worker(app: faust.App, *, loop: asyncio.AbstractEventLoop, **options: Any) -> faust.Worker:
-        """Called for the command `worker` only: the other commands, and `--help`, need no Kafka."""
-        try:
-            require_topics(settings)
-        except click.ClickException as refused:
-            _end(refused)
-        asyncio.set_event_loop(loop)  # the look at the topics had one of its own
+    def require() -> None:
+        require_topics(settings)
         # For Faust's banner alone: the server is ours, and the command has just put its own defaults there. With port 0
         # nobody knows yet.
         app.conf.web_enabled = settings.web_port != 0
         app.conf.canonical_url = f"http://{settings.web_host}:{settings.web_port}"
-        return bootstrap.create_faust_worker(deployment, loop)
 
-    app.conf.Worker = create_worker
+    start_with(deployment, require)
     globals()["app"] = app
     return app
-
-
-def _end(refused: click.ClickException) -> NoReturn:
-    """As click would, which Faust does not leave to it."""
-    refused.show()
-    sys.exit(refused.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import LogError
@@ -24,6 +25,10 @@ class ModelFollower:
     def __init__(self, settings: Settings, observer: Observer, clients: KafkaClients) -> None:
         self.model = ServingModel(settings.model, base_rate=settings.base_rate)
         self.caught_up = asyncio.Event()
+        #: what the newest snapshot says was the last alarm of drift; None before the first
+        self.alarm: Any = None
+        #: held by who scores with the model, and by who changes it
+        self.in_use = asyncio.Lock()
         self._settings = settings
         self._observer = observer
         self._clients = clients
@@ -43,11 +48,14 @@ class ModelFollower:
 
     async def _follow(self, tail: SnapshotTail) -> None:
         # A new reader and table contents that are written again: reading from the start twice changes nothing.
-        reader = SnapshotReader(secret=self._settings.snapshot_key.get_secret_value().encode())
+        secret, *former = self._settings.snapshot_keys
+        reader = SnapshotReader(secret=secret, former=former)
         end = await tail.end()
         while True:
-            for key, value, signature in await tail.poll(timeout_ms=200):
-                self._read(reader, key, value, signature)
+            if records := await tail.poll(timeout_ms=200):
+                async with self.in_use:
+                    for key, value, signature in records:
+                        self._read(reader, key, value, signature)
             if not self.caught_up.is_set() and await tail.position() >= end:
                 self.caught_up.set()
 
@@ -58,6 +66,7 @@ class ModelFollower:
             self._observer.snapshot_refused(error.reason, str(error))
             return
         if found is not None:
+            self.alarm = next(reversed(found.head.state.get("drift", {}).get("alarms", ())), None)
             self._observer.snapshot_followed(
                 found.head.version,
                 max(0.0, time.time() - found.head.published_at / 1000),

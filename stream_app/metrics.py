@@ -87,6 +87,9 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "a record was rejected; its bytes and the reason are on `dead.letters.v1`"),
             MetricSpec("intent_events_ahead_total", "counter", (), "events",
                 "an event's own time lay more than the grace ahead of the broker's: a visitor's clock is wrong"),
+            MetricSpec("intent_bot_events_total", "counter", (), "events",
+                "an event of a bot's session was scored: its own flag, or what the session did, says so; nothing is"
+                " learned from it, and no moment told (docs/quality.md)"),
             MetricSpec("intent_stray_visitors_total", "counter", _P, "visitors",
                 "a visitor was on a partition where the shop's partitioner does not put it: two producers differ"),
             MetricSpec("intent_lag_records", "gauge", _P, "records",
@@ -107,6 +110,9 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
         (
             MetricSpec("intent_scores_total", "counter", ("band",), "scores",
                 "an event was scored, by band of the score"),
+            MetricSpec("intent_moments_total", "counter", ("kind",), "moments",
+                "a session entered a `band`, its score's `trend` turned, it went `quiet` with something in its cart, or"
+                " it `bought`: told on `intent.moments.v1`"),
             MetricSpec("intent_score", "histogram", (), "probability", "an event was scored", _SCORE_BUCKETS),
             MetricSpec("intent_end_to_end_seconds", "histogram", (), "seconds",
                 "an event was scored: from the broker's timestamp of its record to the acknowledgement of its score;"
@@ -114,7 +120,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 _LATENCY_BUCKETS),
             MetricSpec("intent_stage_seconds", "histogram", ("stage",), "seconds",
                 "a batch passed a stage: `announce` it, `load` states, `fold` and score, `publish`; behind it `view`"
-                " (Redis)", _STAGE_BUCKETS),
+                " (Redis); in the ingest `adapt` and `publish`", _STAGE_BUCKETS),
             MetricSpec("intent_batch_records", "histogram", (), "records", "a batch was published", _BATCH_BUCKETS),
         ),
     ),
@@ -124,10 +130,20 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_sessions_opened_total", "counter", (), "sessions", "a session began"),
             MetricSpec("intent_sessions_closed_total", "counter", ("reason",), "sessions",
                 "a session ended, by its `gap` or at a `bound` (10,000 events, 24 hours, four open at once): bots do"),
+            MetricSpec("intent_bot_sessions_total", "counter", (), "sessions", "a bot's session ended"),
             MetricSpec("intent_session_events", "histogram", (), "events", "a session ended: how many events it had",
                 _EVENTS_BUCKETS),
             MetricSpec("intent_session_seconds", "histogram", (), "seconds",
                 "a session ended: from its first event to its last, in event time", _SESSION_BUCKETS),
+            MetricSpec("intent_shop_sessions", "gauge", ("source",), "sessions",
+                "every 5 s: closed sessions of the whole shop that this process has read, by what they came by: the"
+                " eight most frequent, `(none)` without any, and `(other)`"),
+            MetricSpec("intent_shop_bought_share", "gauge", ("source",), "share",
+                "as above: the share of them that bought, from 30 sessions on"),
+            MetricSpec("intent_shop_journeys", "gauge", ("kind",), "journeys",
+                "as above: journeys that are over, by kind (docs/live-page.md); 1 is the kind with the fewest steps"),
+            MetricSpec("intent_shop_journeys_bought_share", "gauge", ("kind",), "share",
+                "as above: the share of them that bought, from 30 journeys on"),
             MetricSpec("intent_examples_total", "counter", (), "examples", "a worker wrote a resolved example"),
             MetricSpec("intent_state_bytes", "histogram", (), "bytes", "a visitor's state was written: its size",
                 _STATE_BUCKETS),
@@ -152,8 +168,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
         "Failures",
         (
             MetricSpec("intent_ready", "gauge", ("component",), "0 or 1",
-                "at each scrape: whether the `worker` or `trainer` is ready, as /readyz says; alert when it is 0, or"
-                " when the scrape itself fails"),
+                "at each scrape: whether the `worker`, the `trainer`, the `discounts`, the `ingest` or the `collector`"
+                " is ready, as /readyz says; alert when it is 0, or when the scrape itself fails"),
             MetricSpec("intent_progress_age_seconds", "gauge", _P, "seconds",
                 "always: time since the partition last finished a batch, looked for records, or waited on purpose"),
             MetricSpec("intent_failing_seconds", "gauge", _P, "seconds",
@@ -161,7 +177,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
             MetricSpec("intent_redis_wait_seconds", "gauge", _P, "seconds",
                 "always: how long the partition has waited for a Redis that does not answer; 0 while it answers"),
             MetricSpec("intent_trainer_progress_age_seconds", "gauge", (), "seconds",
-                "always: time since the trainer last came round; NaN without a trainer"),
+                "always: time since the trainer last came round; trainers alone have it"),
             MetricSpec("intent_redis_seconds", "histogram", ("op",), "seconds",
                 "Redis answered: `load` and `write` states, read the `deadlines`, `clear` a partition",
                 _ROUND_TRIP_BUCKETS),
@@ -279,7 +295,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
                 "another model serves: 1 for the one that does"),
             MetricSpec("intent_champion_pinned", "gauge", (), "0 or 1", "a person chose: 1 while that holds"),
             MetricSpec("intent_champion_changes_total", "counter", (), "changes",
-                "a change of champion, or a note on a challenger, was recorded"),
+                "a change of champion, or a note on a challenger, was recorded since this trainer began"),
             MetricSpec("intent_model_log_loss", "gauge", ("model",), "nats",
                 "examples were learned: of each model's own predictions over the fading window `champion_window`"),
             MetricSpec("intent_model_log_loss_difference", "gauge", ("model",), "nats",
@@ -293,6 +309,138 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
         ),
     ),
     (
+        "Experiments (on the discounts)",
+        (
+            MetricSpec("intent_experiment_exposures", "gauge", ("experiment", "arm"), "exposures",
+                "an exposure was read from `discount.exposures.v1`: the experiment's, as far as the topic is kept"),
+            MetricSpec("intent_experiment_units", "gauge", ("experiment", "arm", "state"), "visitors",
+                "a visitor was exposed for the first time (`open`), or its window and the delay after it are over"
+                " (`settled`)"),
+            MetricSpec("intent_experiment_conversions", "gauge", ("experiment", "arm"), "visitors",
+                "a settled visitor had ordered"),
+            MetricSpec("intent_experiment_revenue_per_visitor", "gauge", ("experiment", "arm"), "money",
+                "a visitor was settled: the mean of what was paid; NaN without any"),
+            MetricSpec("intent_experiment_profit_per_visitor", "gauge", ("experiment", "arm"), "money",
+                "as above: the mean profit, margin on list prices less discounts"),
+            MetricSpec("intent_experiment_uplift", "gauge", ("experiment", "measure", "bound"), "per visitor",
+                "as above: treatment less holdout in `conversion`, `revenue`, `profit`; `estimate`, and `low` and"
+                " `high` of the interval that holds however often one looks, NaN before each arm has enough buyers"),
+            MetricSpec("intent_experiment_sample_ratio_p_value", "gauge", ("experiment",), "probability",
+                "a visitor was exposed: 1 at first, never rises; below 0.001 the arms have not the shares they should"),
+            MetricSpec("intent_experiment_level_profit", "gauge", ("experiment", "level"), "money",
+                "a visitor was settled: the mean profit of a visitor to be expected of a level (percent off, 0: none),"
+                " as the bandit has learned it over all contexts"),
+            MetricSpec("intent_experiment_unused", "gauge", ("experiment", "reason"), "records",
+                "an exposure or outcome was left out: `repeated`, of an `other_window` or `other_share` than the"
+                " experiment's first, `wrong` probabilities, `crowded_out` by a bound"),
+            MetricSpec("intent_measuring_not_used", "gauge", ("what",), "records",
+                "a record could not count while outcomes are settled: exposures told again or too late, orders too late"
+                " or crowded out by a bound, units refused by a bound or `incomplete`: their orders were deleted"),
+            MetricSpec("intent_measuring_unreadable_total", "counter", ("topic",), "records",
+                "an exposure or outcome could not be read: something else writes to the topic"),
+        ),
+    ),
+    (
+        "Offers (on the discounts)",
+        (
+            MetricSpec("intent_discount_moments_total", "counter", ("outcome",), "moments",
+                "a moment was decided about: `eligible` (exposed), or the check that it failed (docs/discounts.md);"
+                " `bought` tells of a checkout, `not_ready` waits for what the bandit has learned, `rejected` is none"
+                " of ours; the looks at hesitating sessions count as well"),
+            MetricSpec("intent_discount_exposures_total", "counter", ("arm",), "sessions",
+                "an exposure was committed: a session of the `treatment`, or one of the `holdout`"),
+            MetricSpec("intent_discount_offers_total", "counter", ("kind",), "offers",
+                "an offer was committed, by the kind of moment that led to it"),
+            MetricSpec("intent_discount_offer_seconds", "histogram", ("kind",), "seconds",
+                "an offer was committed: from the time at which its moment was told (`hesitates`: at which its look was"
+                " due) to the acknowledgement", _LATENCY_BUCKETS),
+            MetricSpec("intent_discount_spent", "gauge", ("window",), "money",
+                "every 5 s: what the offers made in this `hour` and on this `day` (UTC) are reckoned to cost"),
+            MetricSpec("intent_discount_left", "gauge", ("window",), "money",
+                "as above: what is left of the policy's budget"),
+            MetricSpec("intent_discount_accounts_total", "counter", ("what",), "accounts",
+                "the budget's account in Redis was `lost` (wiped, restarted or rolled back), or `opened` anew from the"
+                " exposures"),
+            MetricSpec("intent_discount_timers", "gauge", _P, "sessions",
+                "after each batch: sessions that are looked at again if nothing happens"),
+            MetricSpec("intent_discount_timers_refused_total", "counter", (), "sessions",
+                "a session is not looked at again because too many others are"),
+            MetricSpec("intent_discount_visitors_crowded_out_total", "counter", (), "visitors",
+                "a visitor's cool-down ended early because too many others were exposed since"),
+            MetricSpec("intent_discount_policy_info", "gauge", ("version",), "1",
+                "a policy came into force: 1 for the one that is"),
+            MetricSpec("intent_discount_policy_enabled", "gauge", (), "0 or 1", "as above: 0 when it is switched off"),
+            MetricSpec("intent_discount_policy_age_seconds", "gauge", (), "seconds",
+                "always: time since the policy came into force in this process"),
+            MetricSpec("intent_discount_policy_errors_total", "counter", (), "files",
+                "a changed policy file could not be used; the one before it stays in force"),
+            MetricSpec("intent_discount_partition_state", "gauge", ("partition", "state"), "0 or 1",
+                "a partition became `restoring`, `ready`, `fenced` or `stopped`: 1 for the state it is in"),
+            MetricSpec("intent_discount_restore_seconds", "histogram", (), "seconds",
+                "a partition was taken over: fenced, and its decisions read back", _RESTORE_BUCKETS),
+            MetricSpec("intent_discount_fenced_total", "counter", (), "partitions",
+                "another process has taken a partition over while this one still had it"),
+            MetricSpec("intent_discount_inbox_records", "gauge", _P, "records",
+                "after each batch: records that the agents have handed in and that wait"),
+            MetricSpec("intent_discount_progress_age_seconds", "gauge", _P, "seconds",
+                "always: time since the partition last came round"),
+            MetricSpec("intent_discount_errors_total", "counter", ("what",), "errors",
+                "a call to `kafka` or `redis` failed; it is tried again until it works"),
+        ),
+    ),
+    (
+        "Taking in (on the ingest)",
+        (
+            MetricSpec("intent_ingest_records_total", "counter", ("outcome",), "records",
+                "a record of the raw topic was dealt with: it came to `events`, all of it was `ignored`, or it was"
+                " `rejected` (events that were in it all the same are counted below)"),
+            MetricSpec("intent_ingest_events_total", "counter", ("type",), "events",
+                "an event was committed to `clickstream.events.v1`"),
+            MetricSpec("intent_ingest_ignored_total", "counter", (), "parts",
+                "a record, or a part of one, said nothing that a visit is made of"),
+            MetricSpec("intent_ingest_seconds", "histogram", (), "seconds",
+                "events were committed: from the timestamp of their raw record", _LATENCY_BUCKETS),
+            MetricSpec("intent_ingest_schemas_total", "counter", ("outcome",), "answers",
+                "with `--format avro`: the schema registry was asked for a schema that records name: `found`, `unknown`"
+                " (those records are dead letters), or `away` (no answer of use: asked again until there is one)"),
+        ),
+    ),
+    (
+        "Collecting (on the collector)",
+        (
+            MetricSpec("intent_collect_requests_total", "counter", ("outcome",), "requests",
+                "a request was answered: `taken` (all of it is in Kafka), or refused (docs/collect.md): `forbidden` and"
+                " `unauthorized`; `address_limit` and `key_limit`; `too_large`, `too_slow`, `unsupported`, `broken`;"
+                " `busy` (no room), `unavailable` (Kafka); `unknown` (path or method); `failed` (a mistake of ours)"),
+            MetricSpec("intent_collect_events_total", "counter", ("kind", "outcome"), "events",
+                "an event of a taken request, as it was sent, was dealt with: `canonical`, `segment` or `ga4`"
+                " (`unknown`: no JSON); `accepted`, `rejected` or `ignored`"),
+            MetricSpec("intent_collect_rejected_total", "counter", ("reason",), "events",
+                "an event was rejected; its bytes and the reason are on `dead.letters.v1`"),
+            MetricSpec("intent_collect_times_corrected_total", "counter", (), "events",
+                "an event's time was moved: when its request says that it was sent is 5 s or more from its arrival"),
+            MetricSpec("intent_collect_seconds", "histogram", (), "seconds",
+                "a request was taken: from its headers to its answer", _LATENCY_BUCKETS),
+            MetricSpec("intent_collect_acknowledge_seconds", "histogram", (), "seconds",
+                "Kafka acknowledged a group of records of one partition", _ROUND_TRIP_BUCKETS),
+            MetricSpec("intent_collect_group_records", "histogram", (), "records", "as above: how many they were",
+                _BATCH_BUCKETS),
+            MetricSpec("intent_collect_waiting_bytes", "gauge", (), "bytes",
+                "always: reserved for requests that are being read, or wait for Kafka"),
+        ),
+    ),
+    (
+        "At the door (on the ingest and the collector)",
+        (
+            MetricSpec("intent_door_events_total", "counter", ("source",), "events",
+                "an event was let in, by source: the raw topic, or the collector's write key (64, then `(other)`)"),
+            MetricSpec("intent_door_findings_total", "counter", ("source", "finding"), "events",
+                "something is odd about one of them (docs/quality.md): `bot`, `clock_ahead`, `clock_behind`,"
+                " `unknown_type` (which is not let in), `currency_unknown`, `currency_mixed`, `price_odd`,"
+                " `constant_id`, `duplicate`; one event may have several"),
+        ),
+    ),
+    (
         "The program",
         (
             MetricSpec("intent_build_info", "gauge", ("version", "python", "engine", "guarantee"), "1",
@@ -303,20 +451,77 @@ SECTIONS: Final[tuple[tuple[str, tuple[MetricSpec, ...]], ...]] = (
 
 METRICS: Final[tuple[MetricSpec, ...]] = tuple(spec for _, specs in SECTIONS for spec in specs)
 
+#: What a process that does not train has nothing to say of: a 0 there would be a statement. Headings say so to readers.
+OF_TRAINERS: Final = frozenset(
+    spec.name for heading, specs in SECTIONS if heading.endswith("(on the trainer)") for spec in specs
+) | {"intent_trainer_progress_age_seconds"}
+
+#: What only the discount application moves.
+OF_DISCOUNTS: Final = frozenset(
+    spec.name for heading, specs in SECTIONS if heading.endswith("(on the discounts)") for spec in specs
+)
+
+#: What it shares with the others.
+_OF_ALL: Final = frozenset({"intent_ready", "intent_build_info"})
+
+#: What everything moves that events pass on their way in.
+OF_DOORS: Final = frozenset(
+    spec.name for heading, specs in SECTIONS if heading.startswith("At the door") for spec in specs
+)
+
+#: What only the ingest moves, and what it shares with a worker: its partitions are those of the raw topic.
+OF_INGEST: Final = frozenset(
+    spec.name for heading, specs in SECTIONS if heading.endswith("(on the ingest)") for spec in specs
+)
+_LIKE_A_WORKER: Final = frozenset({
+    "intent_batch_records", "intent_dead_letters_total", "intent_failing_seconds", "intent_fenced_total",
+    "intent_kafka_errors_total", "intent_kafka_seconds", "intent_lag_records", "intent_lag_seconds",
+    "intent_partition_state", "intent_progress_age_seconds", "intent_stage_seconds", "intent_unusable_total",
+})  # fmt: skip
+
+#: What only the collector moves, and what it shares with a worker.
+OF_COLLECTOR: Final = frozenset(
+    spec.name for heading, specs in SECTIONS if heading.endswith("(on the collector)") for spec in specs
+)
+_OF_COLLECTOR_TOO: Final = frozenset({"intent_kafka_errors_total"})
+
+_ALL: Final = frozenset(spec.name for spec in METRICS)
+
 _CLIENT_CLASSES: Final = {"counter": Counter, "gauge": Gauge}
 
 
 class Metrics:
-    """The list made into objects on a registry; `counter`, `gauge` and `histogram` find one by its name."""
+    """The list made into objects on a registry; `counter`, `gauge` and `histogram` find one by its name.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Without `trainer` those that only a trainer moves are there and not shown. `discounts` shows those of the discount
+    application and hardly any other, `ingest` its own and those that it has as a worker has them, `collector` those of
+    the collector.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        trainer: bool = True,
+        discounts: bool = False,
+        ingest: bool = False,
+        collector: bool = False,
+    ) -> None:
         self._objects: dict[str, Any] = {}
+        hidden = OF_DISCOUNTS | OF_INGEST | OF_COLLECTOR | OF_DOORS | (frozenset() if trainer else OF_TRAINERS)
+        if discounts:
+            hidden = _ALL - OF_DISCOUNTS - _OF_ALL
+        if ingest:
+            hidden = _ALL - OF_INGEST - OF_DOORS - _LIKE_A_WORKER - _OF_ALL
+        if collector:
+            hidden = _ALL - OF_COLLECTOR - OF_DOORS - _OF_COLLECTOR_TOO - _OF_ALL
         for spec in METRICS:
             if spec.kind == "histogram":
                 made: Any = Histogram(spec.name, spec.moves_when, spec.labels, spec.buckets)
-                registry.register(made)
             else:
-                made = _CLIENT_CLASSES[spec.kind](spec.name, spec.moves_when, spec.labels, registry=registry)
+                made = _CLIENT_CLASSES[spec.kind](spec.name, spec.moves_when, spec.labels, registry=None)
+            if spec.name not in hidden:
+                registry.register(made)
             self._objects[spec.name] = made
 
     def counter(self, name: str) -> Counter:
@@ -375,8 +580,12 @@ def documentation() -> str:
         "Made from `stream_app/metrics.py` by `python -m stream_app.metrics > docs/metrics.md`; a test compares them.",
         "",
         "Served as Prometheus text on `/metrics` of the web port (`--web-port`, 8088). A worker moves the first five",
-        "sections, a trainer those that say so; `stream-app run` is both. Counters start at 0 with the",
-        "process. On Linux the process' own `intent_process_*` (CPU, memory, open files) come along.",
+        "sections, a trainer those that say so, which a worker does not show; `stream-app run` is both. `stream-app",
+        "discounts` shows its own, `intent_ready` and `intent_build_info`; `stream-app ingest` its own, and of a",
+        "worker's those of its lag, its partitions and failures, for the partitions of the raw topic; `stream-app",
+        "collect` its own and `intent_kafka_errors_total`. Counters start",
+        "at 0 with the process, those of errors with a series for each `op`, so that a rate knows the first one. On",
+        "Linux the process' own `intent_process_*` (CPU, memory, open files) come along.",
         "",
         "Quality is told by `window`, `total` since the start or `recent`, the last 10,000 examples (these fill again",
         "after a restart), and by `slice`: `all`; the event's number in its session, `event_1`, `event_2`, `event_3`,",
@@ -388,7 +597,7 @@ def documentation() -> str:
         "no exemplar ever holds a visitor, a session or an item.",
         "",
         "Alerts are in `ops/prometheus/alerts.yml`, on recording rules in `rules.yml`; what to do about each is in",
-        "[runbook.md](runbook.md). Families for offers, exposures and uplift come with the discounts.",
+        "[runbook.md](runbook.md).",
         "",
         "Several processes on one host: give each `--web-port 0`, a `--worker-id` of its own and the same",
         "`--web-targets` directory. Each leaves a target file there while it runs, which `ops/prometheus/host.yml`",

@@ -135,7 +135,7 @@ async def _end(settings: Settings, kafka: KafkaReading) -> int:
 
 
 async def _write(settings: Settings, command: Command) -> None:
-    key, value, signature = encode_command(command, secret=_secret(settings))
+    key, value, signature = encode_command(command, secret=settings.snapshot_keys[0])
     producer = KafkaClients(settings).producer(client_id=f"{settings.group_id}-command")
     try:
         await start_client("connecting", producer)
@@ -148,8 +148,5 @@ async def _write(settings: Settings, command: Command) -> None:
 
 
 def _reader(settings: Settings) -> SnapshotReader:
-    return SnapshotReader(secret=_secret(settings), learning=True)
-
-
-def _secret(settings: Settings) -> bytes:
-    return settings.snapshot_key.get_secret_value().encode()
+    secret, *former = settings.snapshot_keys
+    return SnapshotReader(secret=secret, former=former, learning=True)

@@ -28,7 +28,8 @@ async def newest_model(settings: Settings) -> ServingModel:
         If there are snapshots, and none can be used.
     """
     model = ServingModel(settings.model, base_rate=settings.base_rate)
-    reader = SnapshotReader(secret=settings.snapshot_key.get_secret_value().encode())
+    secret, *former = settings.snapshot_keys
+    reader = SnapshotReader(secret=secret, former=former)
     tail = SnapshotTail(settings, KafkaClients(settings))
     refused: RefusedError | None = None
     try:

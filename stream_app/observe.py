@@ -14,38 +14,46 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 
 from stream_app import __version__
+from stream_app.checkouts_told import checkouts_told
 from stream_app.core.drift import Alarm
 from stream_app.core.effects import DeadLetter, Effects
-from stream_app.core.learner import Learner
 from stream_app.core.records import Example
 from stream_app.histogram import Histogram, HistogramSeries
 from stream_app.log_lines import Line
 from stream_app.metrics import Metrics
 from stream_app.partition_gauges import Owned, PartitionGauges
 from stream_app.quality import QualityGauges
+from stream_app.shop_gauges import ShopGauges
 from stream_app.topics import EVENTS, LABELS
+
+if TYPE_CHECKING:
+    # With it come all models and their libraries: two seconds, and 150 MB, for those who have no use for them.
+    from stream_app.core.learner import Learner
 
 #: Lines of one kind in a minute: enough to see what is wrong, and a flood of bad input leaves the log readable.
 LINES_PER_MINUTE_MAX: Final = 20
 
 TRAINER_STATES: Final = ("standby", "restoring", "learning", "stopped")
 
+#: What was being done when a server failed, by who does it: each has its series from the beginning.
+RedisOp = Literal["partition", "view"]
+WorkerOp = Literal["assignment", "group", "hand-over", "partition", "snapshots", "worker"]
+TrainerOp = Literal["trainer"]
+IngestOp = Literal["ingest"]
+KafkaOp: TypeAlias = WorkerOp | TrainerOp | IngestOp
+
 _MINUTE_S: Final = 60.0
 #: Between two looks at the quality: it costs 5 to 15 ms.
 _QUALITY_S: Final = 5.0
 _LOG: Final = logging.getLogger("stream_app")
-
-#: What became of a purchase event or a label that is news: a checkout was told.
-_NEWS_OF_EVENTS: Final = (("purchase", "scored"), ("purchase", "late"))
-_NO_NEWS_OF_LABELS: Final = frozenset({"duplicate", "refund", "cancel", "replayed"})
 
 
 class _Length(msgspec.Struct, gc=False):
@@ -67,6 +75,8 @@ class Observer:
         Where the metrics are registered; nothing else may have registered them.
     engine, guarantee
         Who folds and what is promised, for `intent_build_info`.
+    worker, trainer, ingest
+        What runs in this process: of what does not, there is nothing to show.
     monotonic
         Seconds that never go back; tests give their own.
     """
@@ -77,9 +87,12 @@ class Observer:
         *,
         engine: str = "",
         guarantee: str = "",
+        worker: bool = True,
+        trainer: bool = True,
+        ingest: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        metrics = Metrics(registry)
+        self._metrics = metrics = Metrics(registry, trainer=trainer, ingest=ingest)
         ProcessCollector(namespace="intent", registry=registry)
         metrics.gauge("intent_build_info").labels(__version__, platform.python_version(), engine, guarantee).set(1)
         self._monotonic = monotonic
@@ -91,9 +104,12 @@ class Observer:
         self._partitions = PartitionGauges(metrics, monotonic)
         self._last_checkout = metrics.gauge("intent_last_checkout_time_seconds")
         self._ahead = metrics.counter("intent_events_ahead_total")
+        self._bot_events = metrics.counter("intent_bot_events_total")
+        self._bot_sessions = metrics.counter("intent_bot_sessions_total")
         self._strays = _Counters(metrics.counter("intent_stray_visitors_total"))
         # scores
         self._scores = _Counters(metrics.counter("intent_scores_total"))
+        self._moments = _Counters(metrics.counter("intent_moments_total"))
         self._score = metrics.histogram("intent_score").labels()
         #: Public for the demo, which shows quantiles of it.
         self.end_to_end = metrics.histogram("intent_end_to_end_seconds").labels()
@@ -110,14 +126,19 @@ class Observer:
         self._restored_visitors = _Counters(metrics.counter("intent_restored_visitors_total"))
         self._view_waits = _Counters(metrics.counter("intent_view_waits_total"))
         self._views_lost = metrics.counter("intent_views_lost_total")
+        #: Public for the live page, which reads what it shows.
+        self.shop = ShopGauges(metrics, monotonic)
         # failures
         self._ready = metrics.gauge("intent_ready")
         self._redis_seconds = _Series(metrics.histogram("intent_redis_seconds"))
         self._kafka_seconds = _Series(metrics.histogram("intent_kafka_seconds"))
         self._trainer_progress = metrics.gauge("intent_trainer_progress_age_seconds")
         self._trainer_progress.set(math.nan)
+        of_worker, of_trainer = get_args(WorkerOp) if worker else (), get_args(TrainerOp) if trainer else ()
         self._redis_errors = _Counters(metrics.counter("intent_redis_errors_total"))
+        self._redis_errors.begin(get_args(RedisOp) if worker else ())
         self._kafka_errors = _Counters(metrics.counter("intent_kafka_errors_total"))
+        self._kafka_errors.begin((*of_worker, *of_trainer, *(get_args(IngestOp) if ingest else ())))
         self._fenced = metrics.counter("intent_fenced_total")
         self._unusable = metrics.counter("intent_unusable_total")
         # the model that serves
@@ -190,6 +211,8 @@ class Observer:
             self._labels.add(count, outcome)
         for band, count in effects.bands.items():
             self._scores.add(count, band)
+        for kind, count in effects.moments_told.items():
+            self._moments.add(count, kind)
         self._score.observe_many(effects.score_values)
         for letter in effects.dead_letters:
             self.dead_letter(letter)
@@ -197,6 +220,8 @@ class Observer:
         self._closed.add(effects.sessions_closed - effects.sessions_bound, "gap")
         self._closed.add(effects.sessions_bound, "bound")
         self._ahead.inc(effects.ahead)
+        self._bot_events.inc(effects.bot_events)
+        self._bot_sessions.inc(effects.bot_sessions)
         if effects.strays:
             self._strayed(partition, effects.strays)
         self._examples.inc(len(effects.examples))
@@ -219,10 +244,8 @@ class Observer:
 
     def _checkouts_told(self, effects: Effects, now_ms: int) -> None:
         """Remember when somebody last told of a checkout: a source that falls silent is seen by nothing else."""
-        if any(effects.events[kind] for kind in _NEWS_OF_EVENTS):
-            self._last_checkout.labels("purchase").set(now_ms / 1000)
-        if not _NO_NEWS_OF_LABELS.issuperset(effects.labels):
-            self._last_checkout.labels("label").set(now_ms / 1000)
+        for source in checkouts_told(effects):
+            self._last_checkout.labels(source).set(now_ms / 1000)
 
     def _sizes(self, effects: Effects) -> None:
         """How long the sessions were that ended, and how large the states are that were written."""
@@ -231,8 +254,8 @@ class Observer:
             self._session_events.observe_many(np.array([float(length.events) for length in lengths]))
             self._session_seconds.observe_many(np.array([length.duration_ms / 1000 for length in lengths]))
         if effects.states:
-            sizes = np.fromiter(map(len, effects.states.values()), dtype=np.float64, count=len(effects.states))
-            self._state_bytes.observe_many(sizes)
+            sizes = [len(blob) for blob in effects.states.values() if blob is not None]
+            self._state_bytes.observe_many(np.array(sizes, dtype=np.float64))
 
     def own(self, partition: int, owned: Owned) -> None:
         """A partition was given to this process; it is asked at each scrape how it does."""
@@ -242,6 +265,10 @@ class Observer:
         """A poll has told how many input records wait, and how far event time has come (−1: not known)."""
         self._partitions.lag(partition, records, watermark_time_ms, now_ms)
         self._lines.end_minutes()
+
+    def longest_wait_s(self) -> float:
+        """How long the oldest record that waits has waited at most, in seconds; 0 when none waits."""
+        return self._partitions.longest_wait_s()
 
     def open_sessions(self, partition: int, visitors: int) -> None:
         """So many visitors have an open session now."""
@@ -293,13 +320,17 @@ class Observer:
         """A former owner wrote older states over those of so many visitors; the newer ones were written again."""
         _LOG.warning(Line("covered_up", partition=partition, visitors=visitors, next="newer states written again"))
 
-    def redis_error(self, op: str, error: Exception, *, again: bool = False) -> None:
+    def forgotten(self, partition: int, offset: int) -> None:
+        """A visitor was forgotten, as the record at this offset of the events asked for."""
+        _LOG.info(Line("forgotten", partition=partition, offset=offset))
+
+    def redis_error(self, op: RedisOp, error: Exception, *, again: bool = False) -> None:
         """A call to Redis failed and will be tried again; `again` counts it without a line of its own."""
         self._redis_errors.add(1, op)
         if not again:
             self._failed("redis_error", op, error)
 
-    def kafka_error(self, op: str, error: Exception, *, again: bool = False) -> None:
+    def kafka_error(self, op: KafkaOp, error: Exception, *, again: bool = False) -> None:
         """A call to Kafka failed and will be tried again; `again` counts it without a line of its own."""
         self._kafka_errors.add(1, op)
         if not again:
@@ -405,6 +436,11 @@ class Observer:
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug(Line("snapshot_published", version=version, bytes=bytes, seconds=seconds, entries=entries))
 
+    def learner_restored(self, *, alarms: int, changes: int) -> None:
+        """The trainer goes on from a snapshot with so many alarms of drift and changes of champion: no news."""
+        self._told = alarms, changes
+        self._gauges.begin(changes=changes)
+
     def quality(self, learner: Learner) -> None:
         """A snapshot of the learner was published: say how good its scores were, what has drifted, and who serves."""
         alarms, changes = sum(learner.drift.counts().values()), learner.champion.changed
@@ -488,6 +524,11 @@ class _Counters:
         if child is None:
             child = self._children[values] = self._counter.labels(*values)
         child.inc(count)
+
+    def begin(self, values: Iterable[str]) -> None:
+        """Show 0 for these, of one label: the rate of a series that begins with its first count misses that one."""
+        for value in values:
+            self.add(0, value)
 
 
 class _Series:

@@ -49,13 +49,17 @@ from stream_app.backends.ports import (
     ViewError,
 )
 from stream_app.behind import Behind
+from stream_app.beside import LARGE, beside
 from stream_app.core import state
 from stream_app.core.effects import Effects, Planned
+from stream_app.core.forgetting import place_of_request, requested
 from stream_app.core.processor import PartitionProcessor, Scorer
 from stream_app.core.watermark import Watermark
+from stream_app.erasing import Erasing
 from stream_app.observe import Observer
+from stream_app.patience import HAND_OVER_S_MAX
 from stream_app.taking_over import TakingOver, ViewLostError
-from stream_app.together import LARGE, Together, Turn
+from stream_app.together import Together, Turn
 from stream_app.tracing import ScoreHeaders, Tracing
 
 #: A poll returns at the latest after this: how soon stopping and the clock of an idle partition are noticed.
@@ -71,9 +75,6 @@ DOUBT_S: Final = 60.0
 
 #: How often a partition in a pause looks whether somebody else wrote to its changelog.
 INTRUDERS_S: Final = 10.0
-
-#: How long a partition that is given back waits for its last writes; beyond it the next owner finds them in Kafka.
-HAND_OVER_S_MAX: Final = 4.0
 
 _NOTHING: Final = Polled((), (), False)
 _UNTRACED: Final[ScoreHeaders] = {}
@@ -98,6 +99,7 @@ class Partition:
         hand_over_s: float = HAND_OVER_S_MAX,
         restoring: asyncio.Semaphore | None = None,
         together: Together | None = None,
+        model_in_use: asyncio.Lock | None = None,
         tracing: Tracing | None = None,
         listener: Callable[[Effects, int], None] | None = None,
         now: Callable[[], float] = time.time,
@@ -111,6 +113,7 @@ class Partition:
         self.records_max, self.idle_after_ms = records_max, idle_after_ms
         self.fenced_pause_s, self.hand_over_s = fenced_pause_s, hand_over_s
         self._restoring, self._together = restoring or asyncio.Semaphore(1), together or Together()
+        self._model_in_use = model_in_use or asyncio.Lock()
         #: restoring, ready, fenced or stopped; and why
         self.state = "restoring"
         self.problem = ""
@@ -121,6 +124,10 @@ class Partition:
         )
         self._tracing = tracing
         self._announcements = Announcements(log, lease_s=lease_s, boottime=boottime)
+        self._erasing = Erasing(
+            log=log, processor=processor, behind=self.behind, announcements=self._announcements, observer=observer,
+            stopping=self._stopping, now=now,
+        )  # fmt: skip
         #: polled, and not carried out yet
         self._ahead = _NOTHING
         self._looked = monotonic()
@@ -212,6 +219,11 @@ class Partition:
             more_due = await self._carry_out_again(planned) if planned is not None else True
             while not self._stopping.is_set():
                 polled = _NOTHING if more_due else await self._poll()
+                if len(polled.events) == 1 and (forgotten := requested(polled.events[0])) is not None:
+                    await self._erasing.carry_out(forgotten, polled.events[0].offset)
+                    self._alive()
+                    self.failing_since = None
+                    continue
                 effects = await self._step(polled, idle_ms=self._idle_ms(polled))
                 if not more_due:
                     self.failing_since = None
@@ -287,7 +299,17 @@ class Partition:
         # Under steady traffic the log's end is never quite reached; one batch from it is caught up.
         self.caught_up = self.caught_up or 0 <= self.log.lag() <= self.records_max
         self._tell_lag()
-        return polled
+        return self._up_to_request(polled)
+
+    def _up_to_request(self, polled: Polled) -> Polled:
+        """All before the first request to forget somebody, or that alone; the rest comes with the next poll."""
+        place = place_of_request(polled.events)
+        if place is None:
+            return polled
+        end = place if place or polled.labels else 1
+        labels = [*self._ahead.labels]
+        self._ahead = Polled([*polled.events[end:], *self._ahead.events], labels, False)
+        return Polled(polled.events[:end], polled.labels, False)
 
     async def _poll_log(self, *, labels_after_s: float = 0.0) -> Polled:
         """New records; none as soon as we are to stop. Without labels, if they are to wait, and not for longer.
@@ -321,9 +343,8 @@ class Partition:
             if self._stopping.is_set():
                 return None
         # A transaction is a producer's own: there is nothing to send together.
-        records = len(polled.events) + len(polled.labels)
         traced = self._tracing.batch(polled.events) if self._tracing else contextlib.nullcontext(_UNTRACED)
-        with self._together.batch(LARGE if self.log.atomic else records) as turn, traced as headers:
+        with self._together.batch(LARGE if self.log.atomic else polled.records) as turn, traced as headers:
             effects = await self._carry_out(polled, idle_ms, turn, headers, announce=announce)
         self._alive()
         if effects is not None:
@@ -335,7 +356,7 @@ class Partition:
     ) -> Effects | None:
         """One batch up to its publication."""
         started = time.perf_counter()
-        plan = self.processor.plan(polled.events, polled.labels, idle_ms=idle_ms)
+        plan = await beside(polled.records, self.processor.plan, polled.events, polled.labels, idle_ms=idle_ms)
         if not (polled.events or polled.labels or plan.due):
             return None
         planned = time.perf_counter()
@@ -350,7 +371,9 @@ class Partition:
             loaded = await self.behind.load(plan.missing, expected=plan.expected, newest_seq=newest_seq)
         ready = time.perf_counter()
         now_ms = int(self.now() * 1000)
-        effects = self.processor.apply(plan, loaded, self.scorer(), now_ms=now_ms)
+        async with self._model_in_use:
+            weight = polled.records + len(plan.due)
+            effects = await beside(weight, self.processor.apply, plan, loaded, self.scorer(), now_ms=now_ms)
         applied = time.perf_counter()
         effects.score_headers = headers
         await turn.come()
@@ -370,7 +393,7 @@ class Partition:
         self.observer.batch(
             self.partition,
             effects,
-            records=len(polled.events) + len(polled.labels),
+            records=polled.records,
             received_ms=[record.timestamp for record in polled.events],
             first_offset=polled.events[0].offset if polled.events else -1,
             now_ms=int(self.now() * 1000),

@@ -70,6 +70,11 @@ class PartitionGauges:
         """A batch was published; the broker's time of its last event."""
         self._lag_of(partition).scored_ms = received_ms
 
+    def longest_wait_s(self) -> float:
+        """How long the oldest record that waits has waited at most, over all partitions that know; 0 when none does."""
+        waits = [lag.seconds() for lag in self._lags.values()]
+        return max((wait for wait in waits if not math.isnan(wait)), default=0.0)
+
     def state(self, partition: int, state: str) -> None:
         """A partition is in one of `PARTITION_STATES`; one that has stopped is forgotten but for that."""
         for name in PARTITION_STATES:

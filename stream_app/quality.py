@@ -7,15 +7,17 @@ not with every snapshot. `observe.Observer` owns it, and says in the log what is
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Gauge
 
 from stream_app.core.drift import WATCHED
-from stream_app.core.learner import Learner
 from stream_app.core.prequential import SLICES
 from stream_app.core.score_counts import SHOWN_FROM_EXAMPLES_OF_A_CLASS, Quality, ScoreCounts
 from stream_app.metrics import Metrics
+
+if TYPE_CHECKING:
+    from stream_app.core.learner import Learner
 
 #: Bins of the reliability curve: enough to see its shape, each with a tenth of the scores.
 RELIABILITY_BINS: Final = 10
@@ -56,6 +58,10 @@ class QualityGauges:
         self._z = metrics.gauge("intent_model_log_loss_difference_z")
         self._calibrator = metrics.gauge("intent_calibrator_serving")
         self._band = metrics.gauge("intent_band_min")
+
+    def begin(self, *, changes: int) -> None:
+        """Count changes of champion from here on: those of before the process are no event of this one."""
+        self._changes_counted = changes
 
     def show(self, learner: Learner) -> None:
         """Set all of them."""

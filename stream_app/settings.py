@@ -2,6 +2,8 @@
 
 Sources in rising priority: defaults, environment `STREAM_APP_*`, a TOML file, command-line flags. A wrong value stops
 the program with one line, `SettingsError`. Nothing else in the program reads the environment.
+
+A secret `x` may also be in a file, which `STREAM_APP_X_FILE` or `x_file` in the TOML file names (`secret_files.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from stream_app.secret_files import SUFFIX, SecretFileError, read_secret
+from stream_app.security_rules import refuse_bad_combinations
+
 ENV_PREFIX: Final = "STREAM_APP_"
 #: Where the TOML file is looked for when neither flag nor `STREAM_APP_CONFIG` names one.
 DEFAULT_CONFIG: Final = "stream-app.toml"
 #: Signs snapshots where no key was set: it keeps accidents out, not attackers; the programs warn when it is in use.
 DEVELOPMENT_KEY: Final = "development-only-key"
+#: Shorter tokens can be tried out: 16 characters of hexadecimal digits are 64 bits.
+WEB_TOKEN_LENGTH_MIN: Final = 16
 #: A host name or IPv4 address, or an IPv6 address in brackets, and a port.
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}")
 
@@ -49,6 +56,76 @@ class Settings(BaseSettings):
         unit="host:port[,…]",
         min_length=3,
         reason="brokers to start from",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = _field(
+        "PLAINTEXT",
+        unit="name",
+        reason="how brokers are spoken to (docs/security.md): in the clear, by TLS, with a name, or both",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = _field(
+        "SCRAM-SHA-512",
+        unit="name",
+        reason="with SASL_SSL and SASL_PLAINTEXT: how the name is proved; SCRAM never sends the password itself",
+    )
+    kafka_username: str = _field(
+        "",
+        unit="text",
+        reason="with PLAIN and SCRAM: who we are",
+    )
+    kafka_password: SecretStr = _field(
+        SecretStr(""),
+        unit="secret",
+        reason="the same",
+    )
+    kafka_ca_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM certificates of whoever signs the brokers' certificates; empty: who this system trusts",
+    )
+    kafka_client_cert_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM certificate by which brokers know us (mTLS), with its chain; empty: none",
+    )
+    kafka_client_key_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM key of that certificate; empty: it is in the certificate's file",
+    )
+    kafka_client_key_password: SecretStr = _field(
+        SecretStr(""),
+        unit="secret",
+        reason="of that key, where it is encrypted",
+    )
+    kafka_token_file: str = _field(
+        "",
+        unit="file",
+        reason="with OAUTHBEARER: a file with the token, read at every connection, so that it may be renewed there",
+    )
+    kafka_token_url: str = _field(
+        "",
+        unit="URL",
+        reason="with OAUTHBEARER: where tokens are asked for by client credentials (an OIDC token endpoint)",
+    )
+    kafka_token_client_id: str = _field(
+        "",
+        unit="text",
+        reason="who asks there",
+    )
+    kafka_token_client_secret: SecretStr = _field(
+        SecretStr(""),
+        unit="secret",
+        reason="the same",
+    )
+    kafka_token_scope: str = _field(
+        "",
+        unit="text",
+        reason="what is asked for there, if it has to be named",
+    )
+    kafka_token_ca_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM certificates of whoever signs that endpoint's; empty: who this system trusts",
     )
     topic_prefix: str = _field(
         "",
@@ -94,7 +171,8 @@ class Settings(BaseSettings):
         unit="text",
         pattern=r"^([A-Za-z0-9._-]|\{hostname\}){0,128}$",
         reason="a name that this process alone has and keeps, `{hostname}` stands for the host's: started again within "
-        "session_timeout_ms, it has its partitions back at once; empty: they wait for that, or go to another worker",
+        "session_timeout_ms after a crash, it has its partitions back at once; empty: they wait for that, or go to "
+        "another worker, as they do at once when it is asked to stop",
     )
     check_crcs: bool = _field(
         True,
@@ -105,7 +183,38 @@ class Settings(BaseSettings):
     redis_url: SecretStr = _field(
         SecretStr("redis://127.0.0.1:6379/0"),
         unit="URL",
-        reason="Redis or Valkey holding the view of the session states",
+        reason="Redis or Valkey holding the view of the session states; rediss:// for TLS",
+    )
+    redis_username: str = _field(
+        "",
+        unit="text",
+        reason="user of Redis's access list; empty: the one in redis_url, else `default`",
+    )
+    redis_password: SecretStr = _field(
+        SecretStr(""),
+        unit="secret",
+        reason="the same; empty: the one in redis_url, else none",
+    )
+    redis_ca_file: str = _field(
+        "",
+        unit="file",
+        reason="with rediss://: PEM certificates of whoever signs the server's; empty: who this system trusts",
+    )
+    redis_client_cert_file: str = _field(
+        "",
+        unit="file",
+        reason="with rediss://: PEM certificate by which the server knows us (mTLS), with its chain; empty: none",
+    )
+    redis_client_key_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM key of that certificate; empty: it is in the certificate's file",
+    )
+    redis_cluster: bool = _field(
+        False,
+        unit="yes/no",
+        reason="whether redis_url is of a node of a Redis Cluster: a partition's keys lie in one slot, so its masters "
+        "share the partitions",
     )
     redis_timeout_ms: int = _field(
         500,
@@ -166,6 +275,52 @@ class Settings(BaseSettings):
         ge=100,
         le=3_600_000,
         reason="a partition without events for this long has its watermark moved on by the wall clock",
+    )
+    # Moments
+    quiet_ms: int = _field(
+        60_000,
+        unit="ms",
+        ge=100,
+        le=86_400_000,
+        reason="a session with something in its cart and no event for so long is told as `quiet`, once the watermark "
+        "has passed it (`grace_ms` later); from session_gap_ms on never",
+    )
+    trend_turn: float = _field(
+        0.5,
+        unit="logits",
+        ge=0.0,
+        le=30.0,
+        reason="how far a score must rise above the session's mean and then fall below it, or the reverse, to be told "
+        "as a turned `trend`: in the synthetic shop one event in a hundred at 0.5, one in a thousand at 1",
+    )
+    # Discounts
+    discount_policy: str = _field(
+        "",
+        unit="file",
+        reason="who is offered how much, and when (docs/discounts.md); looked at every second; empty: the default one",
+    )
+    discount_clock: Literal["wall", "events"] = _field(
+        "wall",
+        unit="name",
+        reason="how late it is for the discounts: by the machine's clock, or by the newest event where the shop's time "
+        "runs otherwise (a replay, the synthetic shop)",
+    )
+    discount_window_ms: int = _field(
+        86_400_000,
+        unit="ms",
+        ge=1_000,
+        le=2_592_000_000,
+        reason="how long after a visitor's first exposure its orders count: who leaves with a full cart comes back on "
+        "the same day or seldom, and a longer window adds orders that no offer made; with another one, give the "
+        "experiment another id",
+    )
+    discount_delay_ms: int = _field(
+        86_400_000,
+        unit="ms",
+        ge=0,
+        le=2_592_000_000,
+        reason="how much longer words of these orders are waited for: order systems export once a day; keep events and "
+        "labels for longer than window and delay together",
     )
     # Scores and learning
     model: str = _field(
@@ -276,8 +431,122 @@ class Settings(BaseSettings):
     )
     snapshot_key: SecretStr = _field(
         SecretStr(DEVELOPMENT_KEY),
+        unit="secret[,…]",
+        reason="signs model snapshots (HMAC-SHA256); scorers refuse any other. Of several the first one signs and all "
+        "are accepted: so a key is changed without a stop (docs/security.md)",
+    )
+
+    # The door: what of an event comes in (producers/door.py)
+    pseudonym_key: SecretStr = _field(
+        SecretStr(""),
+        unit="ID:base64",
+        reason="makes visitors' ids pseudonyms on their way in; none leaves them as they are",
+    )
+    pseudonym_keys_file: str = _field(
+        "",
+        unit="path",
+        reason="the same with several keys, each from a time on: a TOML file of [[key]] tables (docs/formats.md)",
+    )
+    kept_parameters: str = _field(
+        "utm_*",
+        unit="name[,…]",
+        reason="of page_url and referrer these parameters come in, the rest of the query does not; * ends a name",
+    )
+    personal_fields: Literal["masked", "kept"] = _field(
+        "masked",
+        unit="masked|kept",
+        reason="whether queries of addresses and e-mail addresses and long numbers in search terms are taken off",
+    )
+    # Avro (docs/formats.md)
+    schema_registry_url: str = _field(
+        "",
+        unit="URL",
+        reason="of the schema registry, as Confluent's, whose schemas Avro records name; https by the system's "
+        "certificates; empty: none",
+    )
+    schema_registry_user: str = _field(
+        "",
+        unit="text",
+        reason="who asks the schema registry (HTTP Basic): a name, or the API key; empty: nobody in particular",
+    )
+    schema_registry_password: SecretStr = _field(
+        SecretStr(""),
         unit="secret",
-        reason="signs model snapshots (HMAC-SHA256); scorers refuse any other",
+        reason="the same, or the API key's secret",
+    )
+    # Collecting over HTTP (docs/collect.md)
+    collect_host: str = _field(
+        "127.0.0.1",
+        unit="address",
+        min_length=1,
+        reason="where `stream-app collect` takes events; loopback unless told, and with write keys only",
+    )
+    collect_port: int = _field(
+        8080,
+        unit="port",
+        ge=0,
+        le=65_535,
+        reason="the same; 0 picks a free one",
+    )
+    collect_cert_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM certificate of this port, with its chain: it speaks HTTPS; empty: HTTP, behind a proxy that does",
+    )
+    collect_key_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM key of that certificate; empty: it is in the certificate's file",
+    )
+    collect_write_keys: SecretStr = _field(
+        SecretStr(""),
+        unit="NAME=KEY[,…]",
+        reason="who may send events over HTTP; none: everybody on this machine",
+    )
+    collect_write_keys_file: str = _field(
+        "",
+        unit="file",
+        reason="the same, one NAME=KEY a line",
+    )
+    collect_origins: str = _field(
+        "",
+        unit="origin[,…]",
+        reason="pages that may send, such as https://shop.example; * for all; empty: those of the collector's own host",
+    )
+    collect_body_bytes_max: int = _field(
+        524_288,
+        unit="bytes",
+        ge=1_024,
+        le=1_900_000,  # what is rejected becomes a dead letter whole, and its topic takes 2 MiB
+        reason="of one request, before and after unpacking; Segment's batches have at most 500 kB",
+    )
+    collect_address_rate: float = _field(
+        50.0,
+        unit="events a second",
+        ge=0.0,
+        le=1e6,
+        reason="of one client's address, in bursts ten times that: an office shares one; 0 for no limit",
+    )
+    collect_key_rate: float = _field(
+        5_000.0,
+        unit="events a second",
+        ge=0.0,
+        le=1e6,
+        reason="of one write key, likewise: one process takes some 2,000 requests a second; 0 for no limit",
+    )
+    collect_waiting_bytes_max: int = _field(
+        33_554_432,
+        unit="bytes",
+        ge=2_097_152,
+        le=4_294_967_296,
+        reason="of requests in hand, which wait for Kafka; beyond, senders are told to come again",
+    )
+    collect_proxies: int = _field(
+        0,
+        unit="proxies",
+        ge=0,
+        le=10,
+        reason="of your own between clients and the collector: so many entries of X-Forwarded-For are believed",
     )
     # Web
     web_host: str = _field(
@@ -293,6 +562,22 @@ class Settings(BaseSettings):
         le=65_535,
         reason="of the live page, /metrics, /healthz and /readyz; 0 picks a free one",
     )
+    web_token: SecretStr = _field(
+        SecretStr(""),
+        unit="secret",
+        reason="who asks for /metrics, the live page or its data has to bring it (`Authorization: Bearer …`; browsers: "
+        "as password of any user); /healthz and /readyz stay open; empty: all is open to whoever reaches the port",
+    )
+    web_cert_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM certificate of the web port, with its chain: it speaks HTTPS; empty: HTTP",
+    )
+    web_key_file: str = _field(
+        "",
+        unit="file",
+        reason="PEM key of that certificate; empty: it is in the certificate's file",
+    )
     web_show_visitors: bool = _field(
         False,
         unit="yes or no",
@@ -304,6 +589,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000,
         reason="open live pages served at once, each some 10 kB a second; a further one is told so; 0 serves none",
+    )
+    live_analytics: bool = _field(
+        True,
+        unit="yes or no",
+        reason="a worker follows all closed sessions and tells on its page and by metrics who buys: by source, by time "
+        "and by kind of journey; at most some 4 % of a core (docs/live-page.md)",
     )
     web_targets: str = _field(
         "",
@@ -345,7 +636,8 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:
         parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in ("redis", "rediss", "unix"):
+        # As it is written: clients take REDISS:// for redis://, which is in the clear.
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("expected redis://, rediss:// or unix://")
         try:
             _ = parts.port
@@ -353,6 +645,24 @@ class Settings(BaseSettings):
             # urlsplit's own message repeats what it took for the port, which may be the start of a password.
             raise ValueError("expected a number as port; in a password write / ? # @ as %2F %3F %23 %40") from None
         return url
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError("expected http://host:port or https://host:port, perhaps with a path")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _registry_without_secrets(self) -> Settings:
+        # Of the model, not of the field: an error of a field shows what it got.
+        if "@" in self.schema_registry_url:
+            raise ValueError(
+                "got schema_registry_url with a user or password in it, expected these in schema_registry_user and "
+                "schema_registry_password"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bands_in_order(self) -> Settings:
@@ -368,6 +678,18 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _security_fits(self) -> Settings:
+        if len(self.web_token.get_secret_value()) in range(1, WEB_TOKEN_LENGTH_MIN):
+            raise ValueError(
+                f"got a web_token of fewer than {WEB_TOKEN_LENGTH_MIN} characters, expected one that cannot be "
+                "guessed: make it with `openssl rand -hex 16`"
+            )
+        if not self.snapshot_keys:
+            raise ValueError("got an empty snapshot_key, expected a text that nobody can guess")
+        refuse_bad_combinations(self)
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -377,7 +699,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags and file, then the environment; dotenv and secret files would be a second way."""
+        """Flags and file, then the environment; dotenv and pydantic's secret files would be a second way."""
         # First wins. `load` passes flags over file as init values.
         return (init_settings, env_settings)
 
@@ -387,9 +709,20 @@ class Settings(BaseSettings):
         names = (name.strip() for name in f"{self.model},{self.challengers}".split(","))
         return list(dict.fromkeys(name for name in names if name))
 
+    @property
+    def snapshot_keys(self) -> list[bytes]:
+        """The keys of snapshots: the first one signs, all are accepted."""
+        parts = re.split(r"[,\n]", self.snapshot_key.get_secret_value())
+        return [part.strip().encode() for part in parts if part.strip()]
+
     def topic(self, name: str) -> str:
         """The full name of a topic of `stream_app.topics`."""
         return f"{self.topic_prefix}{name}"
+
+    @property
+    def namespace(self) -> str:
+        """What names of this deployment alone begin with: Redis keys, transactional ids, the trainers' group."""
+        return f"{self.topic_prefix}{self.group_id}"
 
 
 class Explained(NamedTuple):
@@ -423,9 +756,11 @@ def load(*, flags: dict[str, Any] | None = None, config: str | None = None) -> S
         return Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        shown = "" if name in _secrets() or not first["loc"] else f"got {first['input']!r}: "
         message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # several settings that do not go together; the text names them
+            raise SettingsError(f"settings: {message}") from None
+        name = str(first["loc"][0])
+        shown = "" if name in _secrets() else f"got {first['input']!r}: "
         raise SettingsError(f"setting {name} (from {_origin(name, origin)}): {shown}{message}") from None
 
 
@@ -455,7 +790,34 @@ def _merge(flags: dict[str, Any] | None, config: str | None) -> tuple[dict[str, 
     for name, value in (flags or {}).items():
         if value is not None:
             values[name], origin[name] = value, f"flag --{name.replace('_', '-')}"
+    _add_secret_files(values, origin)
     return values, origin
+
+
+def _add_secret_files(values: dict[str, Any], origin: dict[str, str]) -> None:
+    """Read secrets of which a file is named: by the settings file (`x_file`), else by the environment.
+
+    Raises
+    ------
+    SettingsError
+        If a file cannot be used, or the same place gives the secret itself as well.
+    """
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    for name in _in_files():
+        variable = f"{ENV_PREFIX}{name}".upper()
+        path, where = values.pop(f"{name}{SUFFIX}", None), origin.pop(f"{name}{SUFFIX}", "")
+        if path is not None and origin.get(name, "").startswith("file "):
+            raise SettingsError(f"{where}: got {name} and {name}{SUFFIX}, expected one of both")
+        if path is None and f"{variable}_FILE" in environment:
+            path, where = environment[f"{variable}_FILE"], f"environment {variable}_FILE"
+            if variable in environment:
+                raise SettingsError(f"environment: got {variable} and {variable}_FILE, expected one of both")
+        if path is None or name in values:  # one that was given nearer has the word
+            continue
+        try:
+            values[name], origin[name] = read_secret(str(path)), f"{where}: {path}"
+        except SecretFileError as error:
+            raise SettingsError(f"setting {name} (from {where}): {error}") from None
 
 
 def _read_toml(path: str) -> dict[str, Any]:
@@ -466,14 +828,15 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise SettingsError(f"settings file {path}: {error.strerror}; give another with --config") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings file {path} is not TOML: {error}") from None
-    unknown = sorted(set(values) - set(Settings.model_fields))
+    unknown = sorted(set(values) - set(Settings.model_fields) - {f"{name}{SUFFIX}" for name in _in_files()})
     if unknown:
         raise SettingsError(f"settings file {path}: unknown name {unknown[0]!r}; `stream-app settings` lists them all")
     return values
 
 
 def _refuse_unknown_environment() -> None:
-    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | {f"{ENV_PREFIX}CONFIG"}
+    files = {f"{name}{SUFFIX}" for name in _in_files()}
+    known = {f"{ENV_PREFIX}{name}".upper() for name in {*Settings.model_fields, *files}} | {f"{ENV_PREFIX}CONFIG"}
     for name in sorted(os.environ):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
             raise SettingsError(f"environment {name}: unknown setting; `stream-app settings` lists them all")
@@ -490,9 +853,16 @@ def _secrets() -> set[str]:
     return {name for name, field in Settings.model_fields.items() if isinstance(field.default, SecretStr)}
 
 
+def _in_files() -> list[str]:
+    """Secrets that a file may hold; write keys have a setting of that name, with a format of its own."""
+    return [name for name in sorted(_secrets()) if f"{name}{SUFFIX}" not in Settings.model_fields]
+
+
 def _mask(value: SecretStr) -> str:
     """A URL keeps its host, so that the line stays useful; anything else is hidden."""
     text = value.get_secret_value()
+    if not text:
+        return ""
     if "://" in text:
         scheme, rest = text.split("://", 1)
         # Redis also takes a password as `?password=…`, and an unescaped @ may be part of one.

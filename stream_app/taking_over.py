@@ -142,7 +142,8 @@ class TakingOver:
         started = time.monotonic()
         newest, covered = await self._read(start=0, end=end)
         if newest and not believe:
-            self._refuse_older(committed, 1 + max(state.applied(blob)[0] for blob in newest.values() if blob))
+            applied = (state.applied(blob)[0] for blob in newest.values() if blob is not None)
+            self._refuse_older(committed, 1 + max(applied, default=-1))
         if newest and not committed.begun:
             # Offsets are committed before, or with, the first state.
             raise UnusableError(
@@ -195,25 +196,31 @@ class TakingOver:
         """Each visitor's newest state in a part of the changelog, and for whom that is not the last one there."""
         newest: dict[str, bytes | None] = {}
         covered: set[str] = set()
+        #: of those who were forgotten, what was: a state that has applied no more than that is a former owner's
+        erased: dict[str, bytes] = {}
         if start >= end:
             return newest, covered
         async for chunk in self._log.changelog(start=start, end=end):
             self._alive()
             for visitor, blob in chunk:
-                if blob is None or _is_newer(blob, newest.get(visitor)):
-                    newest[visitor] = blob
-                    covered.discard(visitor)
-                elif blob != newest[visitor]:
-                    covered.add(visitor)
+                before = newest.get(visitor)
+                if blob is None:
+                    if before is not None:
+                        erased[visitor] = before
+                elif (visitor in erased and not _is_beyond(blob, erased[visitor])) or not _is_newer(blob, before):
+                    if blob != before:
+                        covered.add(visitor)
+                    continue
+                newest[visitor] = blob
+                covered.discard(visitor)
         return newest, covered
 
     async def _write_again(self, base: Position, states: dict[str, bytes | None], end: int) -> int:
         """Put states that an older one has covered up at the changelog's end; the new end."""
-        kept = {visitor: blob for visitor, blob in states.items() if blob is not None}
-        if not kept:
+        if not states:
             return end
-        self._observer.covered_up(self._partition, len(kept))
-        return await self._log.publish(Effects(msgspec.structs.replace(base), states=kept))
+        self._observer.covered_up(self._partition, len(states))
+        return await self._log.publish(Effects(msgspec.structs.replace(base), states=states))
 
     async def _write_view(
         self,
@@ -257,7 +264,7 @@ class TakingOver:
 
     def _deadline(self, blob: bytes | None) -> int | None:
         try:
-            return state.decode(blob).deadline(self._rules.gap_ms) if blob is not None else None
+            return state.decode(blob).deadline(self._rules.gap_ms, self._rules.quiet_ms) if blob is not None else None
         except state.DamagedStateError as error:
             raise _unreadable(error) from None
 
@@ -288,6 +295,16 @@ def _is_newer(blob: bytes, than: bytes | None) -> bool:
         return state.applied(blob) >= state.applied(than)
     except state.DamagedStateError as error:
         raise _unreadable(error) from None
+
+
+def _is_beyond(blob: bytes, erased: bytes) -> bool:
+    """Whether a state has applied a record that the erased one had not: a new visitor's. Raises as `_is_newer`."""
+    try:
+        events_offset, labels_offset, _ = state.applied(blob)
+        erased_events, erased_labels, _ = state.applied(erased)
+    except state.DamagedStateError as error:
+        raise _unreadable(error) from None
+    return events_offset > erased_events or labels_offset > erased_labels
 
 
 def _unreadable(error: state.DamagedStateError) -> UnusableError:

@@ -17,8 +17,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-#: Records of a batch from which on it goes alone.
-LARGE: Final = 256
+from stream_app.beside import LARGE
 
 #: In seconds, how long a batch waits for the others at the most: one whose broker is away must not hold them up.
 WAIT_S_MAX: Final = 0.02

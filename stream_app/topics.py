@@ -8,11 +8,15 @@ EVENTS: Final = "clickstream.events.v1"
 LABELS: Final = "checkout.labels.v1"
 FEATURES: Final = "session.features.v1"
 SCORES: Final = "intent.scores.v1"
+MOMENTS: Final = "intent.moments.v1"
 EXAMPLES: Final = "training.examples.v1"
 CLOSED: Final = "sessions.closed.v1"
 CHANGELOG: Final = "session.changelog.v1"
 SNAPSHOTS: Final = "model.snapshots.v1"
 DEAD_LETTERS: Final = "dead.letters.v1"
+OFFERS: Final = "discount.offers.v1"
+EXPOSURES: Final = "discount.exposures.v1"
+OUTCOMES: Final = "discount.outcomes.v1"
 
 
 class TopicSpec(NamedTuple):
@@ -40,6 +44,8 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec(LABELS, "checkout outcomes from the order system", True, {"retention.ms": str(30 * _DAY_MS)}),
     TopicSpec(FEATURES, "the feature record after every event", True, {"retention.ms": str(_DAY_MS)}),
     TopicSpec(SCORES, "the score record after every event", True, {"retention.ms": str(7 * _DAY_MS)}),
+    # Who was away for a day has nothing to offer any more.
+    TopicSpec(MOMENTS, "sessions in which one may want to act now", True, {"retention.ms": str(_DAY_MS)}),
     TopicSpec(
         EXAMPLES, "resolved examples: features as scored, score, label", True, {"retention.ms": str(30 * _DAY_MS)}
     ),
@@ -69,4 +75,9 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         False,
         {"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(_DEAD_LETTER_BYTES)},
     ),
+    TopicSpec(OFFERS, "discounts offered, each to one session", True, {"retention.ms": str(7 * _DAY_MS)}),
+    # What an experiment has found out comes from this log, and so does who was decided about, and what was spent.
+    TopicSpec(EXPOSURES, "who was eligible, offered something or held out", True, {"retention.ms": str(90 * _DAY_MS)}),
+    # Figures of an experiment are made of nothing else; a shop looks at last year's.
+    TopicSpec(OUTCOMES, "what became of who was exposed", True, {"retention.ms": str(400 * _DAY_MS)}),
 )

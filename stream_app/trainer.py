@@ -17,25 +17,34 @@ import contextlib
 import time
 from typing import Final
 
+from stream_app import topics
 from stream_app.backends.clients import KafkaClients
-from stream_app.backends.ports import FencedError, LogError
+from stream_app.backends.ports import FencedError, LogError, UnusableError
 from stream_app.backends.pulse import PULSE_S, KafkaPulse
 from stream_app.backends.training_log import ExampleLog, SnapshotTail, SnapshotWriter, TrainerElection
 from stream_app.core.example_decoding import UnreadableExampleError, decode_example
 from stream_app.core.learner import Learner
 from stream_app.core.model import NonFiniteError
+from stream_app.core.priors import EntryKey
 from stream_app.core.processor import Record
 from stream_app.core.snapshots import (
+    NEWER,
     Command,
     RefusedError,
     SnapshotReader,
     TooLargeError,
+    encode_command,
     encode_snapshot,
     read_command,
+    sign,
 )
 from stream_app.learning import new_learner
 from stream_app.observe import Observer
+from stream_app.patience import STUCK_S
 from stream_app.settings import Settings
+
+#: Entries signed anew with one snapshot: about 1 MB, so that it still is quick to write.
+_SIGNED_ANEW_MAX: Final = 20_000
 
 #: Examples folded between two looks at the clock and the event loop: 25 µs each, so a worker beside it waits 10 ms.
 _EXAMPLES_PER_TURN: Final = 400
@@ -47,9 +56,6 @@ _POLL_MS: Final = 100
 #: rate anyway.
 _CROWD: Final = 500
 _CROWDED_S: Final = 5.0
-
-#: A trainer that has not come round for this long is stuck: readiness says so.
-STUCK_S: Final = 25.0
 
 #: First and longest pause before beginning again after Kafka failed or the election was lost.
 _RETRY_S: Final = 1.0
@@ -63,7 +69,12 @@ class Trainer:
         self._settings = settings
         self._observer = observer
         self._clients = clients or KafkaClients(settings)
-        self._secret = settings.snapshot_key.get_secret_value().encode()
+        self._secret, *self._former = settings.snapshot_keys
+        #: what a former key has signed, to be signed anew with the next snapshots: entries, the head, a command
+        self._to_sign: list[EntryKey] = []
+        self._head_to_sign = False
+        self._others_to_sign: dict[bytes, bytes] = {}
+        self._command_to_sign: Command | None = None
         self._pulse = KafkaPulse(observer, "trainer")
         self._stopping = asyncio.Event()
         self._poisoned: dict[int, int] = {}
@@ -181,7 +192,7 @@ class Trainer:
                         self._heed(*record)
                 await election.touch()
                 due = time.monotonic() - self._published_at >= self._interval()
-                if (due or stopping) and _marker(self.learner) != self._published:
+                if (due or stopping) and (_marker(self.learner) != self._published or self._must_sign_anew):
                     await self._publish(writer)
                 self.progress = time.monotonic()
                 if stopping:
@@ -220,7 +231,7 @@ class Trainer:
         # Challengers first: one that has become useless is replaced, and the champion's record says so.
         challengers = learner.export_challengers()
         state = learner.export()
-        changes = learner.priors.table.take_changes()
+        changes = self._signed_anew() | learner.priors.table.take_changes()
         records = encode_snapshot(
             state,
             changes,
@@ -229,6 +240,13 @@ class Trainer:
             published_at=int(time.time() * 1000),
             secret=self._secret,
         )
+        # In front: what this snapshot has under the same key comes after it.
+        records[:0] = [(key, value, sign(key, value, self._secret)) for key, value in self._others_to_sign.items()]
+        self._others_to_sign = {}
+        if self._command_to_sign is not None:
+            records.insert(0, encode_command(self._command_to_sign, secret=self._secret))
+            self._command_to_sign = None
+        self._head_to_sign = False
         self._published, self._published_at = _marker(learner), started
         await writer.write(records)
         self._observer.snapshot_published(
@@ -236,23 +254,45 @@ class Trainer:
         )
         self._observer.quality(learner)
 
+    @property
+    def _must_sign_anew(self) -> bool:
+        return bool(self._to_sign or self._others_to_sign) or self._head_to_sign or self._command_to_sign is not None
+
+    def _signed_anew(self) -> dict[EntryKey, list[float] | None]:
+        """The next entries that only a former key has signed: they stay on the topic, and that key is to go."""
+        now, self._to_sign = self._to_sign[:_SIGNED_ANEW_MAX], self._to_sign[_SIGNED_ANEW_MAX:]
+        entries = self.learner.priors.table.entries() if now else {}
+        return {(kind, name): entries.get(kind, {}).get(name) for kind, name in now}
+
     async def _restore(self, tail: SnapshotTail) -> Learner:
-        """The learner of the newest good snapshot, or a new one; `tail` then stands at the end of what there was."""
+        """The learner of the newest good snapshot, or a new one; `tail` then stands at the end of what there was.
+
+        A snapshot that cannot be used (of an older program, of another River) is as good as none: a new learner reads
+        the examples from their beginning. Raises UnusableError if the newest is a newer program's.
+        """
         learner = new_learner(self._settings)
         self._published = _marker(learner)
-        reader = SnapshotReader(secret=self._secret, learning=True)
+        reader = SnapshotReader(secret=self._secret, former=self._former, learning=True)
         command: Command | None = None
+        self._command_to_sign = None
+        newer: RefusedError | None = None
         end = await tail.end()
         while await tail.position() < end:
             for key, value, signature in await tail.poll(timeout_ms=500):
                 try:
-                    command = read_command(key, value, signature, secret=self._secret) or command
+                    if (told := self._command(key, value, signature)) is not None:
+                        command = told
+                        self._command_to_sign = (
+                            told if signature != encode_command(told, secret=self._secret)[2] else None
+                        )
                     found = reader.read(key, value, signature)
                 except RefusedError as error:
                     self._observer.snapshot_refused(error.reason, str(error))
+                    newer = error if error.reason == NEWER else newer
                     continue
                 if found is None:
                     continue
+                newer = None
                 try:
                     learner.restore(found.head.state, found.challengers)
                     learner.priors.table.put_changes(found.entries)
@@ -261,9 +301,18 @@ class Trainer:
                     reader.put_back(found)
                     self._observer.snapshot_refused("unusable", repr(error))
             self.progress = time.monotonic()
+        if newer is not None:
+            # Ours would take its place, with what a model of the newer program has learned.
+            raise UnusableError(
+                f"{self._settings.topic(topics.SNAPSHOTS)}: {newer}: the newest snapshot is a newer program's; run "
+                "that one, or give this one a new topic prefix, where it learns from what comes"
+            )
+        self._to_sign, self._head_to_sign = sorted(reader.signed_formerly), reader.head_signed_formerly
+        self._others_to_sign = dict(reader.others_signed_formerly)
         if not learner.lineage:
             # Nothing to go on from: what an earlier learner has left on the topic is not this one's.
             learner.lineage = int(time.time() * 1000)
+        self._observer.learner_restored(alarms=sum(learner.drift.counts().values()), changes=learner.champion.changed)
         if command is not None:
             self._obey(learner, command)
         return learner
@@ -271,12 +320,15 @@ class Trainer:
     def _heed(self, key: bytes | None, value: bytes | None, signature: bytes | None) -> None:
         """A record that came to the snapshots while learning: ours, or a command."""
         try:
-            command = read_command(key, value, signature, secret=self._secret)
+            command = self._command(key, value, signature)
         except RefusedError as error:
             self._observer.snapshot_refused(error.reason, str(error))
             return
         if command is not None:
             self._obey(self.learner, command)
+
+    def _command(self, key: bytes | None, value: bytes | None, signature: bytes | None) -> Command | None:
+        return read_command(key, value, signature, secret=self._secret, former=self._former)
 
     def _obey(self, learner: Learner, command: Command) -> None:
         if command.id in learner.champion.commands:

@@ -12,8 +12,9 @@ from stream_app.core.features import FEATURE_NAMES, unpack
 from stream_app.core.model import INPUT_NAMES
 from stream_app.core.outcomes import pairs
 from stream_app.core.priors import PRIOR_NAMES
+from stream_app.core.reason_catalogue import REASONS, Reason
 from stream_app.core.reason_words import facts, sentence
-from stream_app.core.reasons import REASONS, Explanation, Reason
+from stream_app.core.reasons import Explanation
 from stream_app.core.records import Keys
 from stream_app.core.serving import ServingModel
 from stream_app.core.state import LastScore, Session, Taught, Visitor

@@ -57,6 +57,7 @@ def _session(session: Session, gap_ms: int) -> dict[str, Any]:
         "source": session.source,
         "country": session.country,
         "mobile": session.mobile,
+        "bot": session.bot,
         # What follows is of the episode since the last checkout.
         "episode": session.episode,
         "episode_events": session.episode_events,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,34 +19,32 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app import admin, topics
-from stream_app.backends.clients import KafkaClients, ended, heartbeat_ms, kafka_call, start_client, stop_quietly
+from stream_app.backends.clients import (
+    KafkaClients,
+    ended,
+    heartbeat_ms,
+    kafka_call,
+    leaving,
+    start_client,
+    stop_quietly,
+)
 from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.ports import LogError, UnusableError, ViewError
 from stream_app.backends.pulse import KafkaPulse
-from stream_app.backends.redis import RedisView, connect
+from stream_app.backends.redis import RedisView, connect_by
 from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter, PartitionWriter, SharedProducer
 from stream_app.core.effects import Effects
 from stream_app.core.processor import PartitionProcessor, Rules
 from stream_app.follower import ModelFollower
 from stream_app.observe import Observer
-from stream_app.partition import HAND_OVER_S_MAX, Partition
+from stream_app.owned_partitions import OwnedPartitions
+from stream_app.partition import Partition
+from stream_app.patience import STUCK_S, WAITING_S
 from stream_app.round_trips import TimedLog, TimedView
 from stream_app.settings import Settings
 from stream_app.together import Together
 from stream_app.tracing import Tracing
-
-#: A partition whose loop has not come round for this long is stuck: readiness says so.
-STUCK_S: Final = 25.0
-
-#: A partition that waits for Redis for longer than this says so.
-WAITING_S: Final = 2.0
-
-#: … and after this long only a restart is left. Outages of Kafka and Redis are waited out and count as progress.
-DEAD_S: Final = 300.0
-
-#: A partition whose batches have failed for longer than this says so.
-FAILING_S: Final = 5.0
 
 #: How long a fetch waits for new records: an idle shop's event is not held back.
 _FETCH_WAIT_MS: Final = 100
@@ -59,6 +57,8 @@ def rules_of(settings: Settings) -> Rules:
         grace_ms=settings.grace_ms,
         history_ttl_ms=settings.history_ttl_ms,
         late_label_ms=settings.late_label_ms,
+        quiet_ms=settings.quiet_ms,
+        trend_turn=settings.trend_turn,
         reservoir_size=settings.reservoir_size,
         cache_visitors_max=settings.cache_visitors_max,
         band_fence_min=settings.band_fence_min,
@@ -79,14 +79,9 @@ class Worker(ConsumerRebalanceListener):
         self._observer = observer
         self._stopping = asyncio.Event()
         self._listeners: list[Callable[[Effects, int], None]] = []
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        #: cancelled, and still closing what is theirs
-        self._leaving: set[asyncio.Task[None]] = set()
-        # The group waits for a session time-out before it goes on without us: done in well under that.
-        self._hand_over_s = min(HAND_OVER_S_MAX, 0.4 * settings.session_timeout_ms / 1000)
         # The group gives nothing to another before a session time-out, but to one of the same name at once.
         self._lease_s = 0.0 if settings.worker_id else settings.session_timeout_ms / 2000
-        self.partitions: dict[int, Partition] = {}
+        self._owned = OwnedPartitions[Partition](session_timeout_ms=settings.session_timeout_ms, may_end=True)
         self._logs: dict[int, KafkaPartitionLog] = {}
         self._clients = KafkaClients(settings)
         self.follower = ModelFollower(settings, observer, self._clients)
@@ -99,12 +94,15 @@ class Worker(ConsumerRebalanceListener):
         self._tracing = tracing or (Tracing() if settings.tracing else None)
         #: whether Redis has said that it evicts nothing
         self._keeps_states = False
-        self._joined = False
-        self._waiting_to_join = time.monotonic()
         self._pulse = KafkaPulse(observer, "worker")
         #: partitions assigned without their twin: nothing of theirs may be scored
         self._alone: set[int] = set()
         self._counts: tuple[int, list[str]] = (0, [])
+
+    @property
+    def partitions(self) -> Mapping[int, Partition]:
+        """Those that this process owns, by number."""
+        return self._owned.by_number
 
     def listen(self, callback: Callable[[Effects, int], None]) -> None:
         """Call back with the effects and the partition after every batch."""
@@ -130,15 +128,16 @@ class Worker(ConsumerRebalanceListener):
             await self._until_stopped(following)
         finally:
             self._stopping.set()
-            await self._give_back(list(self._tasks))
+            others = len(self.partitions) < self._counts[0]
+            await self._give_back(list(self.partitions))
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-            await self._close()
+            await self._close(others=others)
 
     def ready(self) -> tuple[bool, str]:
         """Assigned, restored, caught up once, and making progress or idle at the end of the log."""
-        if not self._joined:
-            return False, f"joining the group for {time.monotonic() - self._waiting_to_join:.0f} s"
+        if joining := self._owned.joining():
+            return False, joining
         if not self.follower.caught_up.is_set():
             return False, "reading the model"
         if self._pulse.problem:
@@ -149,34 +148,23 @@ class Worker(ConsumerRebalanceListener):
             waiting = partition.behind.waiting_since
             if waiting is not None and time.monotonic() - waiting > WAITING_S:
                 return False, f"partition {number} has waited {time.monotonic() - waiting:.0f} s for Redis"
-            if partition.state != "ready":
-                return False, f"partition {number} is {partition.state} {partition.problem}".rstrip()
-            failing = partition.failing_since
-            if failing is not None and time.monotonic() - failing > FAILING_S:
-                return False, f"partition {number} has failed for {time.monotonic() - failing:.0f} s, see the log"
-            if time.monotonic() - partition.progress > STUCK_S:
-                return False, f"partition {number} has made no progress for {STUCK_S:g} s"
+        if unready := self._owned.unready():
+            return False, unready
+        for number, partition in sorted(self.partitions.items()):
             if not partition.caught_up:
                 return False, f"partition {number} is catching up, {partition.log.lag()} records behind"
         return True, f"scoring {len(self.partitions)} partitions"
 
     def alive(self) -> tuple[bool, str]:
         """Neither a partition nor the way into the group has been stuck for so long that only a restart is left."""
-        if not self._joined and time.monotonic() - self._waiting_to_join > DEAD_S:
-            return False, f"not in the group for {time.monotonic() - self._waiting_to_join:.0f} s"
-        for number, partition in sorted(self.partitions.items()):
-            still = time.monotonic() - partition.progress
-            if partition.state != "stopped" and still > DEAD_S:
-                return False, f"partition {number} has made no progress for {still:.0f} s"
-        return True, "running"
+        return self._owned.alive()
 
     # ---- the group --------------------------------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         """Finish what is in flight before the partition goes to another."""
         self._alone.clear()
-        self._joined = False
-        self._waiting_to_join = time.monotonic()
+        self._owned.left()
         await self._give_back(sorted({place.partition for place in revoked}))
         if self._commits is not None:
             await self._commits.drop()
@@ -195,7 +183,7 @@ class Worker(ConsumerRebalanceListener):
                 )
                 continue
             self._take(number)
-        self._joined = True
+        self._owned.joined = True
 
     def _topics(self) -> set[str]:
         return {self._settings.topic(topics.EVENTS), self._settings.topic(topics.LABELS)}
@@ -222,21 +210,22 @@ class Worker(ConsumerRebalanceListener):
             view=self._view,
             processor=PartitionProcessor(rules_of(self._settings), partition=number, partitions=partitions),
             scorer=lambda: self.follower.model,
+            model_in_use=self.follower.in_use,
             observer=self._observer,
             records_max=self._settings.batch_records_max,
             idle_after_ms=self._settings.idle_after_ms,
             # A worker that has lost its partitions while it slept hears so at its next heartbeat.
             fenced_pause_s=2 * heartbeat_ms(self._settings) / 1000,
             lease_s=self._lease_s,
-            hand_over_s=self._hand_over_s,
+            hand_over_s=self._owned.hand_over_s,
             restoring=self._restoring,
             together=self._together,
             tracing=self._tracing,
             listener=self._told,
         )
-        self.partitions[number], self._logs[number] = partition, log
+        self._logs[number] = log
         self._observer.own(number, partition)
-        self._tasks[number] = asyncio.create_task(partition.run(), name=f"partition-{number}")
+        self._owned.start(number, partition, name="partition")
 
     def _writer(self, number: int) -> PartitionWriter:
         assert self._commits is not None
@@ -249,23 +238,10 @@ class Worker(ConsumerRebalanceListener):
             listener(effects, partition)
 
     async def _give_back(self, numbers: list[int]) -> None:
-        """Stop partitions, with a bound: what is not done then is found in Kafka by the next owner."""
-        tasks = [self._tasks.pop(number) for number in numbers if number in self._tasks]
         for number in numbers:
-            if number in self.partitions:
-                self.partitions.pop(number).stop()
-                del self._logs[number]
-        if not tasks:
-            return
-        _, unfinished = await asyncio.wait(tasks, timeout=1.25 * self._hand_over_s)
-        for task in unfinished:
-            task.cancel()
-        # A producer that is being stopped without its broker must not hold the group up.
-        done, leaving = await asyncio.wait(tasks, timeout=0.25 * self._hand_over_s)
-        self._leaving = {task for task in self._leaving if not task.done()} | leaving
-        for task in done:
-            if not task.cancelled() and isinstance(error := task.exception(), Exception):
-                self._observer.kafka_error("hand-over", error)
+            self._logs.pop(number, None)
+        for error in await self._owned.give_back(numbers):
+            self._observer.kafka_error("hand-over", error)
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
@@ -287,8 +263,8 @@ class Worker(ConsumerRebalanceListener):
         self._counts = (events.partitions, [topic.topic_id or "" for topic in (events, labels, changelog)])
         self._view = TimedView(
             self._observer,
-            connect(settings.redis_url.get_secret_value(), timeout_ms=settings.redis_timeout_ms),
-            prefix=f"{settings.topic_prefix}{settings.group_id}",
+            connect_by(settings),
+            prefix=settings.namespace,
             ttl_ms=settings.history_ttl_ms + settings.session_gap_ms,
         )
         # Scores before the model is known would be cold ones for no reason.
@@ -298,7 +274,7 @@ class Worker(ConsumerRebalanceListener):
             task.cancel()
         # Kafka has answered once, so its address is right: when it is away now, that is waited out.
         while not self._stopping.is_set() and not await self._joins():
-            self._waiting_to_join = time.monotonic()
+            self._owned.excuse_waiting()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
 
@@ -328,13 +304,7 @@ class Worker(ConsumerRebalanceListener):
             if following.done():
                 following.result()
                 raise RuntimeError("the model follower ended by itself")
-            for number, task in list(self._tasks.items()):
-                if not task.done():
-                    continue
-                if task.exception() is not None:
-                    raise RuntimeError(f"partition {number} crashed") from task.exception()
-                if self.partitions[number].state != "stopped":
-                    raise RuntimeError(f"partition {number} ended by itself")
+            self._owned.check()
             if reason := ended(self._consumer):
                 raise RuntimeError(f"the Kafka client's {reason}")
             places = self._consumer.assignment() or {TopicPartition(self._settings.topic(topics.EVENTS), 0)}
@@ -342,8 +312,10 @@ class Worker(ConsumerRebalanceListener):
                 if (log := self._logs.get(place.partition)) is not None:
                     log.told_end(place, end)
             if self._pulse.problem:
-                self._waiting_to_join = time.monotonic()  # an outage is waited out
-            await self._stay_in_the_group(self._consumer)
+                self._owned.excuse_waiting()  # an outage is waited out
+            await self._owned.stay_in_the_group(
+                self._consumer, lambda error: self._observer.kafka_error("group", error)
+            )
             await self._refuse_eviction()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1.0)
@@ -356,26 +328,12 @@ class Worker(ConsumerRebalanceListener):
             await self._view.refuse_eviction()
             self._keeps_states = True
 
-    async def _stay_in_the_group(self, consumer: AIOKafkaConsumer) -> None:
-        """Poll what nobody else polls: partitions that restore, and nothing at all where none was given to us.
-
-        A consumer that met an error in a rebalance, from a coordinator that is loading, keeps it for the next poll, and
-        until then does nothing to come back.
-        """
-        paused = consumer.paused()
-        idle = [place for place in consumer.assignment() if place in paused or place.partition not in self._tasks]
-        if self._tasks and not idle:
-            return
-        try:
-            await asyncio.wait_for(kafka_call("staying in the group", consumer.getmany(*idle, timeout_ms=0)), 1.0)
-        except TimeoutError:
-            pass  # a rebalance is under way
-        except LogError as error:
-            self._observer.kafka_error("group", error)
-
-    async def _close(self) -> None:
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+    async def _close(self, *, others: bool) -> None:
+        """`others` have partitions as well, and may have ours. Alone we leave them to ourselves, started again."""
+        await self._owned.closed()
         if self._consumer is not None:
+            if others:
+                leaving(self._consumer)
             await stop_quietly(self._consumer)
         await self._producer.close()
         if self._admin is not None:

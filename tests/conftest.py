@@ -8,12 +8,15 @@ from tests.support.fixtures import (
     no_settings_of_this_machine,
     real_kafka,
     real_redis,
+    real_redis_cluster,
     real_servers,
     servers,
 )
 
 # A cancelled CI job sends SIGTERM: end like Ctrl-C, so that the fixtures stop their servers and remove their files.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = [
     "embedded_servers",
@@ -21,6 +24,7 @@ __all__ = [
     "no_settings_of_this_machine",
     "real_kafka",
     "real_redis",
+    "real_redis_cluster",
     "real_servers",
     "servers",
 ]

@@ -27,13 +27,13 @@ _OURS = (sys.executable, "-m", "stream_app")
 _INSIDE = """
 import asyncio, gc, sys
 from faust.cli.faust import cli
-from stream_app import bootstrap
+from stream_app.process import Supervised
 
-async def tell(self, started=bootstrap.Supervised.on_start):
+async def tell(self, started=Supervised.on_start):
     await started(self)
     print("loop", type(asyncio.get_running_loop()).__module__, "gc", gc.get_threshold()[0], flush=True)
 
-bootstrap.Supervised.on_start = tell
+Supervised.on_start = tell
 sys.argv[0] = "faust"
 cli()
 """
@@ -103,7 +103,7 @@ def _start_and_stop(command: list[str], environment: dict[str, str], cwd: Path, 
         try:
             seen = _until(process, wanted)
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=15)
+            out, err = process.communicate(timeout=60)
             assert process.returncode == 0, seen + err
             return out, seen + err
         finally:
@@ -117,7 +117,7 @@ def test_fausts_command_runs_the_services_as_run_does(environment: dict[str, str
     inside = re.findall(r"loop (\S+) gc (\d+)", out)
     assert inside == [("asyncio.unix_events", "200000")] * 2  # the worker and the trainer
     assert "http" not in out.replace("aiohttp", "")  # any free port: it is not known yet
-    assert "6066" not in out + err
+    assert ":6066" not in out + err
     assert "\x1b" not in out + err
     assert "Traceback" not in err
     lines = err.splitlines()
@@ -144,7 +144,7 @@ def test_it_answers_on_our_web_port_and_the_banner_names_it(environment: dict[st
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as response:
                 assert response.status == 200
             process.send_signal(signal.SIGTERM)
-            out, _ = process.communicate(timeout=15)
+            out, _ = process.communicate(timeout=60)
         finally:
             process.kill()
     assert f"http://127.0.0.1:{port} " in out
@@ -166,7 +166,7 @@ def test_our_own_programs_write_plain_lines_and_no_files(
     [
         ("kafka_bootstrap", "127.0.0.1:1", 1, r"Error: Kafka at 127\.0\.0\.1:1 does not answer .*"),
         ("web_port", "many", 2, r"Error: setting web_port .*got 'many'.*"),
-        ("group_id", "a-group", 1, r"Error: 9 of 9 topics missing on .*run `stream-app topics create`"),
+        ("group_id", "a-group", 1, r"Error: (\d+) of \1 topics missing on .*run `stream-app topics create`"),
     ],
     ids=["Kafka away", "wrong setting", "no topics"],
 )
@@ -184,14 +184,14 @@ def test_an_unknown_model_is_one_line_and_code_2(environment: dict[str, str], em
 def test_help_needs_no_kafka(environment: dict[str, str], empty: Path) -> None:
     environment |= {f"{ENV_PREFIX}KAFKA_BOOTSTRAP": "127.0.0.1:1"}
     shown = subprocess.run(
-        [*_FAUST, "--help"], env=environment, cwd=empty, capture_output=True, timeout=30, check=False
+        [*_FAUST, "--help"], env=environment, cwd=empty, capture_output=True, timeout=90, check=False
     )
     assert shown.returncode == 0, shown.stderr
 
 
 def _refused(environment: dict[str, str], cwd: Path, code: int, line: str) -> None:
     ended = subprocess.run(
-        _FAUST, env=environment, cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=30, check=False
+        _FAUST, env=environment, cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=90, check=False
     )
     assert ended.returncode == code, ended.stderr
     assert re.fullmatch(line + "\n", ended.stderr), ended.stderr

@@ -45,6 +45,7 @@ def test_names_have_the_prefix_and_the_base_unit_and_labels_name_no_one(spec: ob
     assert set(labels) <= {
         "type", "outcome", "topic", "reason", "partition", "band", "stage", "state", "source", "op", "window",
         "version", "python", "component", "slice", "bin", "what", "model", "label", "engine", "guarantee",
+        "kind", "arm", "experiment", "measure", "bound", "level", "finding",
     }  # fmt: skip
     buckets = spec.buckets  # type: ignore[attr-defined]
     assert (kind == "histogram") == bool(buckets)

@@ -16,6 +16,7 @@ from stream_app.core.effects import DeadLetter, Effects, Position
 from stream_app.core.learner import Learner
 from stream_app.core.records import ClosedSession, encode
 from stream_app.log_lines import TEXT_LENGTH_MAX
+from stream_app.metrics import OF_TRAINERS
 from stream_app.observe import LINES_PER_MINUTE_MAX, Observer
 from tests.core.examples import example
 from tests.core.streams import T0
@@ -61,6 +62,7 @@ def _effects() -> Effects:
         ahead=5,
         dead_letters=[_letter()],
         score_values=np.array([0.004, 0.02, 0.021, 0.5]),
+        moments_told=Counter(band=2, quiet=1),
         states={"a": b"x" * 400, "b": b"x" * 500, "c": b"x" * 5_000},
         closed=[
             (b"k", encode(_closed(events=3, duration_ms=90_000))),
@@ -91,6 +93,8 @@ def test_a_batch_moves_every_count_of_it(seen: _Seen) -> None:
     assert seen.value("intent_events_total", type="unknown", outcome="rejected") == 1
     assert seen.value("intent_labels_total", outcome="resolved") == 2
     assert seen.value("intent_scores_total", band="unlikely") == 6
+    assert seen.value("intent_moments_total", kind="band") == 2
+    assert seen.value("intent_moments_total", kind="quiet") == 1
     assert seen.value("intent_examples_total") == 4
     assert seen.value("intent_sessions_opened_total") == 3
     assert seen.value("intent_sessions_closed_total", reason="gap") == 1
@@ -160,6 +164,20 @@ def test_lag_in_seconds_is_bounded_by_what_was_scored_and_by_when_nothing_waited
     # A look that cannot tell changes nothing.
     observer.lag(1, -1, -1, 3_731_000)
     assert lag() == pytest.approx(0.2)
+
+
+def test_the_longest_wait_is_that_of_the_partitions_that_know(seen: _Seen) -> None:
+    observer = seen.observer
+    assert observer.longest_wait_s() == 0.0
+    observer.lag(1, 500, -1, 100_000)  # taken over with records that wait: not known for how long
+    assert observer.longest_wait_s() == 0.0
+    for partition, scored_ms in ((2, 60_000), (3, 90_000)):
+        observer.batch(partition, Effects(Position()), records=9, received_ms=[scored_ms], now_ms=100_000, stages={})
+        observer.lag(partition, 400, -1, 100_000)
+    seen.now += 5
+    assert observer.longest_wait_s() == 45.0
+    observer.partition_state(2, "stopped")
+    assert observer.longest_wait_s() == 15.0
 
 
 def test_an_owned_partition_is_asked_at_each_scrape_and_a_given_back_one_no_more(seen: _Seen) -> None:
@@ -270,7 +288,7 @@ def test_failures_that_are_tried_again_are_warnings_and_those_that_need_a_person
     observer = seen.observer
     for event, level, metric, labels in (
         (lambda: observer.redis_error("view", OSError("refused")), "WARNING", "redis_errors", {"op": "view"}),
-        (lambda: observer.kafka_error("publish", OSError("gone")), "WARNING", "kafka_errors", {"op": "publish"}),
+        (lambda: observer.kafka_error("partition", OSError("gone")), "WARNING", "kafka_errors", {"op": "partition"}),
         (lambda: observer.view_lost(1, "got seq none"), "WARNING", "views_lost", {}),
         (lambda: observer.view_behind(1, 16), "WARNING", "view_waits", {"partition": "1"}),
         (lambda: observer.fenced(1, "the view has seq 9"), "WARNING", "fenced", {}),
@@ -503,6 +521,45 @@ def test_alarms_of_before_a_restart_are_counted_but_not_told_again(
     seen.observer.quality(learner)
     assert _lines(caplog) == []
     assert seen.value("intent_drift_alarms_total", what="price") == 3
+
+
+def test_what_was_changed_before_a_restart_is_no_change_of_this_trainer_and_what_comes_next_is(
+    seen: _Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = some_learner()
+    learner.champion.change("bins", "better", time=1, updates=2)
+    seen.observer.learner_restored(alarms=0, changes=learner.champion.changed)
+    # A command that had waited for the trainer is heeded before anything is shown.
+    learner.champion.change("newton", "by hand", time=2, updates=3)
+    seen.observer.quality(learner)
+    assert seen.value("intent_champion_changes_total") == 1
+    assert [line[1].split(" ")[:2] for line in _lines(caplog)] == [["champion", "model=newton"]]
+
+
+def test_errors_have_a_series_for_each_thing_that_may_fail_before_anything_has() -> None:
+    def ops(family: str, **runs: bool) -> set[str]:
+        registry = CollectorRegistry()
+        Observer(registry, **runs)  # type: ignore[arg-type]
+        (found,) = [found for found in registry.collect() if found.name == family]
+        counts = [sample for sample in found.samples if sample.name.endswith("_total")]
+        assert all(sample.value == 0 for sample in counts)
+        return {sample.labels["op"] for sample in counts}
+
+    assert ops("intent_redis_errors", trainer=False) == {"partition", "view"}
+    assert ops("intent_redis_errors", worker=False) == set()
+    assert ops("intent_kafka_errors", worker=False) == {"trainer"}
+    assert ops("intent_kafka_errors", trainer=False) == {
+        "assignment", "group", "hand-over", "partition", "snapshots", "worker",
+    }  # fmt: skip
+
+
+def test_a_worker_says_nothing_of_a_training_that_is_elsewhere() -> None:
+    alone, both = CollectorRegistry(), CollectorRegistry()
+    Observer(alone, trainer=False)
+    Observer(both)
+    families = [{family.name for family in registry.collect()} for registry in (alone, both)]
+    assert families[1] - families[0] == {name.removesuffix("_total") for name in OF_TRAINERS}
+    assert families[0] < families[1]
 
 
 def test_more_checkouts_taken_back_than_made_count_as_none(seen: _Seen) -> None:

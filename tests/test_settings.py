@@ -133,6 +133,16 @@ def test_a_wrong_secret_is_not_repeated_in_the_error(url: str) -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("url", ["https://user:hunter2@registry:8081", "https://hunter2@registry"])
+def test_a_registry_has_its_password_apart_and_a_wrong_address_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="schema_registry_password") as refused:
+        load(flags={"schema_registry_url": url})
+    assert "hunter2" not in str(refused.value)
+    lines = _by_name(flags={"schema_registry_url": "https://registry/path/", "schema_registry_password": "hunter2"})
+    assert lines["schema_registry_url"].value == "https://registry/path"
+    assert lines["schema_registry_password"].value == "***"
+
+
 def test_the_development_key_is_said_to_be_one() -> None:
     assert _by_name()["snapshot_key"].value == "(development key)"
     assert load().snapshot_key.get_secret_value() == DEVELOPMENT_KEY

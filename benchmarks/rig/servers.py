@@ -12,9 +12,10 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis
 
 from benchmarks.contenders.contract import PARTITIONS
+from benchmarks.rig.processes import cpu_seconds
 from stream_app import admin
 from stream_app.settings import Settings, load
-from tests.support.servers import RealKafka, RealRedis
+from tests.support.servers import USUAL_JVM, RealKafka, RealRedis
 
 #: Of an admin request, in seconds.
 _ADMIN_S = 30.0
@@ -24,7 +25,7 @@ class Servers:
     """A real Kafka and a real Redis on loopback and a directory, all gone when it is left."""
 
     def __init__(self) -> None:
-        self.kafka = RealKafka()
+        self.kafka = RealKafka(jvm=USUAL_JVM)
         self.redis = RealRedis()
         self.directory = Path()
 
@@ -40,6 +41,10 @@ class Servers:
     def log(self) -> Path:
         """What the contenders say."""
         return self.directory / "log"
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """User and system time of the broker and of Redis so far."""
+        return cpu_seconds(self.kafka.pid), cpu_seconds(self.redis.pid)
 
     def settings(self, prefix: str, **flags: Any) -> Settings:
         """Our own settings for the topics of this prefix."""

@@ -14,7 +14,7 @@ from stream_app.core.events import Event
 
 #: Visits in an hour of event time: a busy shop, so that many sessions are open at once.
 SESSIONS_PER_HOUR = 20_000.0
-_DAY_MS = 24 * 3600 * 1000
+_WEEK_MS = 7 * 24 * 3600 * 1000
 
 
 class Given(NamedTuple):
@@ -32,8 +32,11 @@ def shop_events(seed: int, *, start_ms: int, sessions_per_hour: float = SESSIONS
 
 
 def make(count: int, *, seed: int) -> list[Given]:
-    """The first `count` events of a shop that began thirty days ago."""
-    start_ms = int(time.time() * 1000) - 30 * _DAY_MS
+    """The first `count` events of a shop that began five to six weeks ago, at the same hour of the week for every run.
+
+    An hour of the evening has more events than one of the night, and so fewer sessions that end among the first ones.
+    """
+    start_ms = (int(time.time() * 1000) // _WEEK_MS - 5) * _WEEK_MS
     events = islice(shop_events(seed, start_ms=start_ms), count)
     return [Given(event.event_id, event.visitor_id, encode(event)) for event in events]
 

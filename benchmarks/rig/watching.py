@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.contenders.contract import PARTITIONS
 from benchmarks.rig.processes import Group
+from benchmarks.rig.servers import Servers
 
 #: Between two looks, in seconds: a look costs the broker one request for each topic.
 LOOK_S = 0.05
@@ -21,11 +22,16 @@ START_S = 90.0
 
 
 class Look(NamedTuple):
-    """Time (s, monotonic), records in every output by then (markers of transactions count), CPU s of each process."""
+    """Time (s, monotonic), records in every output by then (markers of transactions count), CPU s of each process.
+
+    `broker` and `redis` are the CPU times of the servers: what a contender makes them do.
+    """
 
     at: float
     done: int
     cpu: tuple[float, ...]
+    broker: float
+    redis: float
 
 
 class Offsets:
@@ -65,7 +71,7 @@ async def until_written(bootstrap: str, topics: Sequence[str], group: Group, *, 
 
 
 async def watch(
-    bootstrap: str,
+    servers: Servers,
     topics: Sequence[str],
     group: Group,
     *,
@@ -82,13 +88,13 @@ async def watch(
     begun = time.monotonic()
     # Written ones, committed or not: a commit every five seconds would make steps of a run that lasts ten. That all of
     # it was committed in the end is seen when the outputs are read back.
-    async with Offsets(bootstrap, topics, committed=False) as offsets:
+    async with Offsets(servers.bootstrap, topics, committed=False) as offsets:
         before = time.monotonic()
         while True:
             done, now = await offsets.done(), time.monotonic()
             group.check()
             if done > beyond and (not looks or done > looks[-1].done):
-                looks.append(Look(now, done, group.cpu_seconds()))
+                looks.append(Look(now, done, group.cpu_seconds(), *servers.cpu_seconds()))
             if looks and ((done >= expected and now - looks[-1].at > SETTLED_S) or now - looks[0].at > limit_s):
                 return looks
             if not looks and now - begun > START_S:

@@ -6,15 +6,17 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyList, PyString};
 use rustc_hash::FxHashMap;
 
 use crate::config::{Config, Pages};
-use crate::events::{blob_of, Batch, Events};
+use crate::events::{Batch, Events};
 use crate::keys::{KeyRow, KeysBatch, Names, Range};
+use crate::moments::Waiting;
 use crate::outcomes;
 use crate::session::{self, Step};
-use crate::state::{read_visitor, LastScore, Pairs, Sample, Session, Taught, Told, Visitor};
+use crate::state::{read_visitor, Mood, Pairs, Sample, Session, Taught, Told, Visitor};
 
 pub const BY_EVENT: i64 = 1;
 pub const BY_CLOCK: i64 = 2;
@@ -39,6 +41,16 @@ pub struct Row {
     pub brands: i64,
     pub steps: i64,
     pub transition: i64,
+    /// place of its session's among the batch's moods
+    pub mood: u32,
+    /// last touched in the episode by then
+    pub item_last: Option<Arc<str>>,
+    pub category_last: Option<Arc<str>>,
+    pub brand_last: Option<Arc<str>>,
+    /// a checkout began with it
+    pub bought: bool,
+    /// its session was known to be a bot's by then
+    pub bot: bool,
 }
 
 /// Where in the stream something ended, see `emission.Ending`.
@@ -68,8 +80,10 @@ pub struct Closed {
     pub source: Option<Arc<str>>,
     pub country: Option<Arc<str>>,
     pub bound: bool,
+    pub bot: bool,
     pub ending: Ending,
     pub labels_offset: i64,
+    pub category: Option<Arc<str>>,
 }
 
 /// How an event fared, by `(type, outcome)`.
@@ -104,6 +118,8 @@ pub struct Fold<'a> {
     pub key_rows: Vec<KeyRow>,
     pub flat: Vec<i32>,
     pub known: Names,
+    pub moods: Vec<Mood>,
+    pub waiting: Vec<Waiting>,
     pub taught: Vec<Taught>,
     pub resolved: Vec<Resolved>,
     pub closed: Vec<Closed>,
@@ -139,6 +155,8 @@ impl<'a> Fold<'a> {
             key_rows: Vec::with_capacity(count),
             flat: Vec::with_capacity(count * 8),
             known: Names::default(),
+            moods: Vec::new(),
+            waiting: Vec::new(),
             taught: Vec::new(),
             resolved: Vec::new(),
             closed: Vec::new(),
@@ -154,20 +172,14 @@ impl<'a> Fold<'a> {
         self.slots[visitor] = Slot::Left;
     }
 
-    pub fn run(
-        &mut self,
-        py: Python<'_>,
-        blobs: &Bound<'_, PyDict>,
-        pages: &mut Pages,
-        due: &[u32],
-        until: i64,
-    ) -> PyResult<()> {
+    /// Fold everything; `blobs` are the visitors' by their places. No lock of Python's is held.
+    pub fn run(&mut self, blobs: &[Option<PyBackedBytes>], pages: &mut Pages, due: &[u32], until: i64) -> PyResult<()> {
         for index in 0..self.batch.events.len() {
             let visitor = self.batch.visitor_of[index];
-            match self.take(py, blobs, visitor)? {
+            match self.take(blobs, visitor) {
                 None => self.left_events.push(index),
                 Some(mut state) => {
-                    let done = self.event(py, pages, index, visitor, &mut state);
+                    let done = self.event(pages, index, visitor, &mut state);
                     self.slots[visitor as usize] = Slot::Here(state);
                     done?;
                 }
@@ -179,14 +191,12 @@ impl<'a> Fold<'a> {
             if std::mem::replace(&mut asked[visitor as usize], true) {
                 continue;
             }
-            if let Some(mut state) = self.take(py, blobs, visitor)? {
-                if state
-                    .deadline(self.config.gap_ms)
-                    .map_or(true, |deadline| deadline <= until)
-                {
+            if let Some(mut state) = self.take(blobs, visitor) {
+                let deadline = state.deadline(self.config.gap_ms, self.config.quiet_ms);
+                if deadline.is_some_and(|deadline| deadline <= until) {
+                    self.quiet(visitor, &mut state, until);
                     self.close_due(visitor, &mut state, until, self.batch.events.len(), None);
                 }
-                self.change(visitor);
                 self.slots[visitor as usize] = Slot::Here(state);
             }
         }
@@ -194,37 +204,25 @@ impl<'a> Fold<'a> {
     }
 
     /// The visitor's state, out of its slot; None if it is Python's.
-    fn take(&mut self, py: Python<'_>, blobs: &Bound<'_, PyDict>, visitor: u32) -> PyResult<Option<Box<Visitor>>> {
+    fn take(&mut self, blobs: &[Option<PyBackedBytes>], visitor: u32) -> Option<Box<Visitor>> {
         let slot = &mut self.slots[visitor as usize];
         match std::mem::replace(slot, Slot::Left) {
-            Slot::Here(state) => Ok(Some(state)),
-            Slot::Left => Ok(None),
-            Slot::Unread => {
-                let name = self.names[visitor as usize].bind(py);
-                Ok(match blob_of(blobs, name.as_any())? {
-                    None => Some(Box::new(Visitor::new())),
-                    Some(blob) => read_visitor(blob.as_bytes(), self.config.state_version)
-                        .ok()
-                        .map(Box::new),
-                })
-            }
+            Slot::Here(state) => Some(state),
+            Slot::Left => None,
+            Slot::Unread => match &blobs[visitor as usize] {
+                None => Some(Box::new(Visitor::new())),
+                Some(blob) => read_visitor(blob, self.config.state_version).ok().map(Box::new),
+            },
         }
     }
 
-    fn change(&mut self, visitor: u32) {
+    pub fn change(&mut self, visitor: u32) {
         if !std::mem::replace(&mut self.is_changed[visitor as usize], true) {
             self.changed.push(visitor);
         }
     }
 
-    fn event(
-        &mut self,
-        py: Python<'_>,
-        pages: &mut Pages,
-        index: usize,
-        visitor: u32,
-        state: &mut Visitor,
-    ) -> PyResult<()> {
+    fn event(&mut self, pages: &mut Pages, index: usize, visitor: u32, state: &mut Visitor) -> PyResult<()> {
         let batch = self.batch.clone();
         let (event, offset, text) = (&batch.events[index], batch.offsets[index], batch.text.as_str());
         let config = self.config;
@@ -251,6 +249,7 @@ impl<'a> Fold<'a> {
         };
         let late = time + gap_ms <= before;
         self.counts[kind][usize::from(late)] += 1;
+        self.quiet(visitor, state, before);
         self.close_due(visitor, state, watermark, index, Some(time));
         if !state.taught.is_empty() {
             self.forget(state, watermark);
@@ -258,20 +257,23 @@ impl<'a> Fold<'a> {
         if state.history.last_seen != 0 && time - state.history.last_seen > config.history_ttl_ms {
             state.history = crate::state::History::new();
         }
-        let place = self.session_for(visitor, state, index, here);
+        let (place, bot) = self.session_for(visitor, state, index, here);
+        state.sessions[place].bot |= bot;
         let group = match event.page_url.of(text) {
-            Some(url) if kind == config.page_view && !url.is_empty() => pages.group(py, config, url)?,
+            Some(url) if kind == config.page_view && !url.is_empty() => pages.group(config, url)?,
             _ => config.group_of_type[kind],
         };
-        if group == config.purchase {
-            self.purchase(visitor, state, place, index);
-        }
+        let bought = group == config.purchase && self.purchase(visitor, state, place, index);
+        let mood = self.mood_of(state, place);
         let Visitor { sessions, history, .. } = state;
         let current = &mut sessions[place];
         let step = session::fold(config, current, history, event, text, group, &mut self.raw);
         self.admit(index, visitor, current, &step, fingerprint, late, watermark);
-        state.last_score = LastScore::Row(self.rows.len() as u32 - 1);
         let over = current.last + gap_ms;
+        if let Some(row) = self.rows.last_mut() {
+            (row.mood, row.bought) = (mood, bought);
+        }
+        self.keep_score(state, place);
         state.events_offset = offset;
         if state.recent.len() >= config.recent_events_max {
             state.recent.drain(..state.recent.len() + 1 - config.recent_events_max);
@@ -299,15 +301,18 @@ impl<'a> Fold<'a> {
         i64::from(hasher.finalize())
     }
 
-    /// The place of the session that the event belongs to, opened if need be.
-    fn session_for(&mut self, visitor: u32, state: &mut Visitor, index: usize, here: Ending) -> usize {
+    /// The place of the session that the event belongs to, opened if need be; and whether the event makes it a bot's.
+    fn session_for(&mut self, visitor: u32, state: &mut Visitor, index: usize, here: Ending) -> (usize, bool) {
         let batch = self.batch.clone();
         let (event, text) = (&batch.events[index], batch.text.as_str());
         let (config, time) = (self.config, event.event_time);
+        let mut bot = event.bot;
         if let Some(place) = session::find_open(state, event.session_id.of(text), time, config.gap_ms) {
             if !session::must_split(config, &state.sessions[place], time) {
-                return place;
+                return (place, bot);
             }
+            bot = true;
+            state.sessions[place].bot = true;
             self.close(visitor, state, place, here, time, true);
         }
         if state.sessions.len() >= config.open_sessions_max {
@@ -321,10 +326,11 @@ impl<'a> Fold<'a> {
         }
         self.opened += 1;
         let id = self.ids[visitor as usize].clone();
-        session::open_session(config, state, event, text, &id)
+        (session::open_session(config, state, event, text, &id), bot)
     }
 
-    fn purchase(&mut self, visitor: u32, state: &mut Visitor, place: usize, index: usize) {
+    /// Whether it begins a checkout, and is not a further row of one.
+    fn purchase(&mut self, visitor: u32, state: &mut Visitor, place: usize, index: usize) -> bool {
         let batch = self.batch.clone();
         let (event, text) = (&batch.events[index], batch.text.as_str());
         let (config, time) = (self.config, event.event_time);
@@ -340,6 +346,7 @@ impl<'a> Fold<'a> {
             session::start_episode(config, &mut state.sessions[place], time);
         }
         session::count_purchase(config, &mut state.sessions[place], event, &order, same);
+        !same
     }
 
     /// Note the event as a row, and offer it to its episode's reservoir.
@@ -418,6 +425,12 @@ impl<'a> Fold<'a> {
             brands: current.brands.len() as i64,
             steps: current.steps,
             transition: step.transition,
+            mood: 0,
+            item_last: current.item_last.clone(),
+            category_last: current.category_last.clone(),
+            brand_last: current.brand_last(),
+            bought: false,
+            bot: current.bot,
         });
         outcomes::admit(current, Sample::Row { row, rank }, self.config.reservoir_size);
     }
@@ -564,8 +577,10 @@ impl<'a> Fold<'a> {
             source: current.source,
             country: current.country,
             bound,
+            bot: current.bot,
             ending,
             labels_offset: state.labels_offset,
+            category: current.category_last.or(current.category_before),
         });
         self.change(visitor);
     }
@@ -605,6 +620,8 @@ pub struct Done {
     pub rows: Vec<Row>,
     pub raw: Vec<f64>,
     pub keys: Py<KeysBatch>,
+    pub moods: Vec<Mood>,
+    pub waiting: Vec<Waiting>,
     pub taught: Vec<Taught>,
     pub resolved: Vec<Resolved>,
     pub closed: Vec<Closed>,
@@ -629,6 +646,8 @@ impl Fold<'_> {
             rows: self.rows,
             raw: self.raw,
             keys: Py::new(py, keys)?,
+            moods: self.moods,
+            waiting: self.waiting,
             taught: self.taught,
             resolved: self.resolved,
             closed: self.closed,

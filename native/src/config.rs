@@ -8,6 +8,13 @@ use crate::json_read::Limits;
 
 pub struct Config {
     pub gap_ms: i64,
+    /// from here on a session with something in its cart is quiet, see `Session::quiet_at`
+    pub quiet_ms: i64,
+    /// where a trend turns, in thousandths of a logit, of which `logit_units` are one
+    pub trend_turn: i64,
+    pub logit_units: f64,
+    /// share of a new logit in the decayed mean, as a fraction
+    pub mean_share: (i64, i64),
     pub history_ttl_ms: i64,
     pub late_label_ms: i64,
     pub reservoir_size: usize,
@@ -24,6 +31,10 @@ pub struct Config {
     pub feature_heads: Vec<Vec<u8>>,
     pub feature_schema: i64,
     pub raw_count: usize,
+    /// places among a row's raw numbers
+    pub raw_cart_value: usize,
+    pub raw_purchases: usize,
+    pub raw_mobile: usize,
     pub state_version: u8,
     pub event_time_min: i64,
     pub event_time_ahead_max: i64,
@@ -31,6 +42,9 @@ pub struct Config {
     pub limits: Limits,
     pub session_events_max: i64,
     pub session_age_max: i64,
+    /// see `session::fold`
+    pub haste_step_ms: i64,
+    pub haste_ms_max: i64,
     pub open_sessions_max: usize,
     pub tracked_keys_max: usize,
     pub tracked_chars_max: usize,
@@ -68,6 +82,10 @@ impl Config {
             .collect();
         Ok(Config {
             gap_ms: get(given, "gap_ms")?,
+            quiet_ms: get(given, "quiet_ms")?,
+            trend_turn: get(given, "trend_turn")?,
+            logit_units: get(given, "logit_units")?,
+            mean_share: get(given, "mean_share")?,
             history_ttl_ms: get(given, "history_ttl_ms")?,
             late_label_ms: get(given, "late_label_ms")?,
             reservoir_size: get(given, "reservoir_size")?,
@@ -82,6 +100,9 @@ impl Config {
             feature_heads,
             feature_schema: get(given, "feature_schema")?,
             raw_count: get(given, "raw_count")?,
+            raw_cart_value: get(given, "raw_cart_value")?,
+            raw_purchases: get(given, "raw_purchases")?,
+            raw_mobile: get(given, "raw_mobile")?,
             state_version: get(given, "state_version")?,
             event_time_min: get(given, "event_time_min")?,
             event_time_ahead_max: get(given, "event_time_ahead_max")?,
@@ -94,6 +115,8 @@ impl Config {
             },
             session_events_max: get(given, "session_events_max")?,
             session_age_max: get(given, "session_age_max")?,
+            haste_step_ms: get(given, "haste_step_ms")?,
+            haste_ms_max: get(given, "haste_ms_max")?,
             open_sessions_max: get(given, "open_sessions_max")?,
             tracked_keys_max: get(given, "tracked_keys_max")?,
             tracked_chars_max: get(given, "tracked_chars_max")?,
@@ -127,11 +150,11 @@ impl Pages {
         }
     }
 
-    pub fn group(&mut self, py: Python<'_>, config: &Config, url: &str) -> PyResult<usize> {
+    pub fn group(&mut self, config: &Config, url: &str) -> PyResult<usize> {
         if let Some(&group) = self.known.get(url) {
             return Ok(group);
         }
-        let group = config.page_group.bind(py).call1((url,))?.extract()?;
+        let group = Python::with_gil(|py| config.page_group.bind(py).call1((url,))?.extract())?;
         if self.known.len() >= PAGES_MAX {
             self.known.clear();
         }

@@ -13,7 +13,7 @@ use crate::json_write as json;
 use crate::keys::{KeyRow, KeysBatch};
 use crate::msgpack as mp;
 use crate::record_list::RecordList;
-use crate::state::{read_sample, write_visitor, Rows, Sample, Taught, Visitor};
+use crate::state::{read_sample, write_visitor, Mood, Rows, Sample, Taught, Visitor};
 
 /// What the model said of each row.
 pub struct Scores {
@@ -71,11 +71,15 @@ impl Scores {
         }
     }
 
+    pub fn band(&self, row: usize) -> u8 {
+        self.bands[row]
+    }
+
     fn packed(&self, row: usize) -> &[u8] {
         &self.packed[self.packed_at[row]..self.packed_at[row + 1]]
     }
 
-    fn features(&self, config: &Config, row: usize) -> &[i32] {
+    pub fn features(&self, config: &Config, row: usize) -> &[i32] {
         let width = config.feature_heads.len();
         &self.fixed[row * width..(row + 1) * width]
     }
@@ -109,18 +113,18 @@ fn flag(out: &mut Vec<u8>, field: &str, value: bool) {
 }
 
 /// Fields of an object whose defaults are left out; the comma before each is the caller's worry no more.
-struct Sparse<'a> {
+pub struct Sparse<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
 }
 
 impl<'a> Sparse<'a> {
-    fn open(out: &'a mut Vec<u8>) -> Sparse<'a> {
+    pub fn open(out: &'a mut Vec<u8>) -> Sparse<'a> {
         out.push(b'{');
         Sparse { out, first: true }
     }
 
-    fn field(&mut self, field: &str) -> &mut Vec<u8> {
+    pub fn field(&mut self, field: &str) -> &mut Vec<u8> {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
@@ -130,7 +134,7 @@ impl<'a> Sparse<'a> {
         self.out
     }
 
-    fn text(&mut self, field: &str, text: Option<&str>) {
+    pub fn text(&mut self, field: &str, text: Option<&str>) {
         if let Some(text) = text {
             json::string(self.field(field), text);
         }
@@ -160,12 +164,12 @@ impl<'a> Sparse<'a> {
         }
     }
 
-    fn close(self) {
+    pub fn close(self) {
         self.out.push(b'}');
     }
 }
 
-fn features(out: &mut Vec<u8>, config: &Config, values: &[i32]) {
+pub fn features(out: &mut Vec<u8>, config: &Config, values: &[i32]) {
     for (head, &value) in config.feature_heads.iter().zip(values) {
         out.extend_from_slice(head);
         json::fixed(out, value);
@@ -293,6 +297,9 @@ impl<'a> Writing<'a> {
         if let Some(reasons) = reasons {
             name(out, "reasons");
             out.extend_from_slice(reasons);
+        }
+        if row.bot {
+            flag(out, "bot", true);
         }
         out.push(b'}');
     }
@@ -473,23 +480,35 @@ impl<'a> Writing<'a> {
         let (states, deadlines) = (PyDict::new(py), PyDict::new(py));
         let mut is_due = vec![false; self.done.slots.len()];
         due.iter().for_each(|&visitor| is_due[visitor as usize] = true);
-        let mut out = Vec::with_capacity(4096);
-        for &place in &self.done.changed {
+        for (place, blob) in py.allow_threads(|| self.blobs()) {
+            states.set_item(self.done.names[place as usize].bind(py), PyBytes::new(py, &blob))?;
+        }
+        for &place in self.done.changed.iter().chain(due) {
             let Slot::Here(visitor) = &self.done.slots[place as usize] else {
                 continue;
             };
             let id = self.done.names[place as usize].bind(py);
-            out.clear();
-            write_visitor(&mut out, visitor, self.config.state_version, self);
-            states.set_item(id, PyBytes::new(py, &out))?;
             let known = deadline_of(schedule, id.as_any())?;
-            let deadline = visitor.deadline(self.config.gap_ms);
+            let deadline = visitor.deadline(self.config.gap_ms, self.config.quiet_ms);
             let earlier = deadline.is_some_and(|deadline| known.map_or(true, |known| deadline < known));
             if earlier || (is_due[place as usize] && deadline != known) {
                 deadlines.set_item(id, deadline)?;
             }
         }
         Ok((states, deadlines))
+    }
+
+    /// The changed visitors: place, and the state as it is stored.
+    fn blobs(&self) -> Vec<(u32, Vec<u8>)> {
+        let written = |&place: &u32| match &self.done.slots[place as usize] {
+            Slot::Here(visitor) => {
+                let mut blob = Vec::with_capacity(visitor.blob.len() + 256);
+                write_visitor(&mut blob, visitor, self.config.state_version, self);
+                Some((place, blob))
+            }
+            _ => None,
+        };
+        self.done.changed.iter().filter_map(written).collect()
     }
 }
 
@@ -522,6 +541,9 @@ pub fn closed_records(ids: &[Arc<str>], closed: &[Closed]) -> RecordList {
         json::integers(&mut out, [session.ending.kind, session.ending.place].into_iter());
         number(&mut out, "next_offset", session.ending.next_offset);
         number(&mut out, "labels_offset", session.labels_offset);
+        name(&mut out, "category");
+        json::optional(&mut out, session.category.as_deref());
+        flag(&mut out, "bot", session.bot);
         out.push(b'}');
         found.push(id.as_bytes(), &out);
     }
@@ -578,7 +600,7 @@ fn touched(out: &mut Vec<u8>, config: &Config, taught: &Taught) {
 }
 
 /// `features.unpack`; None if it is no row of this many features.
-fn unpacked(config: &Config, data: &[u8]) -> Option<Vec<i32>> {
+pub fn unpacked(config: &Config, data: &[u8]) -> Option<Vec<i32>> {
     let width = config.feature_heads.len();
     let bits = width.div_ceil(8);
     let mut values = data.get(bits..)?.chunks_exact(4);
@@ -648,5 +670,9 @@ impl Rows for Writing<'_> {
 
     fn taught(&self, place: usize) -> &Taught {
         &self.done.taught[place]
+    }
+
+    fn mood(&self, place: u32) -> Mood {
+        self.done.moods[place as usize]
     }
 }

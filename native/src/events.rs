@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString};
 use rustc_hash::FxHashMap;
 
@@ -163,6 +164,33 @@ impl Watermark {
     }
 }
 
+/// What of a record is looked at; a value that is not bytes is left to Python.
+struct Given {
+    offset: i64,
+    received: i64,
+    key: Option<PyBackedBytes>,
+    value: Option<PyBackedBytes>,
+}
+
+impl Given {
+    fn of(record: &Bound<'_, PyAny>, check_keys: bool) -> PyResult<Given> {
+        let py = record.py();
+        let bytes = |name| -> PyResult<Option<PyBackedBytes>> {
+            Ok(record
+                .getattr(name)?
+                .downcast_into::<PyBytes>()
+                .ok()
+                .map(PyBackedBytes::from))
+        };
+        Ok(Given {
+            offset: record.getattr(intern!(py, "offset"))?.extract()?,
+            received: record.getattr(intern!(py, "timestamp"))?.extract()?,
+            key: if check_keys { bytes(intern!(py, "key"))? } else { None },
+            value: bytes(intern!(py, "value"))?,
+        })
+    }
+}
+
 /// Reads records; those that are not plain through `slowly(record)`, which gives the event or None.
 pub fn read(
     py: Python<'_>,
@@ -172,8 +200,19 @@ pub fn read(
     slowly: &Bound<'_, PyAny>,
 ) -> PyResult<Events> {
     let count = records.len();
+    let given = records
+        .iter()
+        .map(|record| Given::of(&record, check_keys))
+        .collect::<PyResult<Vec<_>>>()?;
+    let mut text = String::with_capacity(count * 300);
+    let plain: Vec<Option<Event>> = py.allow_threads(|| {
+        given
+            .iter()
+            .map(|record| read_plain(config, record, check_keys, &mut text))
+            .collect()
+    });
     let mut batch = Batch {
-        text: String::with_capacity(count * 300),
+        text,
         events: Vec::with_capacity(count),
         offsets: Vec::with_capacity(count),
         received: Vec::with_capacity(count),
@@ -182,13 +221,11 @@ pub fn read(
         record_of: Vec::with_capacity(count),
     };
     let mut known: FxHashMap<Box<str>, u32> = FxHashMap::default();
-    for (place, record) in records.iter().enumerate() {
-        let received: i64 = record.getattr(intern!(py, "timestamp"))?.extract()?;
-        let plain = read_plain(py, config, &record, received, check_keys, &mut batch.text)?;
-        let event = match plain {
+    for (place, (record, event)) in given.iter().zip(plain).enumerate() {
+        let event = match event {
             Some(event) => event,
             None => {
-                let event = slowly.call1((&record,))?;
+                let event = slowly.call1((records.get_item(place)?,))?;
                 if event.is_none() {
                     continue;
                 }
@@ -206,8 +243,8 @@ pub fn read(
             }
         };
         batch.visitor_of.push(visitor);
-        batch.offsets.push(record.getattr(intern!(py, "offset"))?.extract()?);
-        batch.received.push(received);
+        batch.offsets.push(record.offset);
+        batch.received.push(record.received);
         batch.record_of.push(place as u32);
         batch.events.push(event);
     }
@@ -225,39 +262,22 @@ pub fn read(
     })
 }
 
-fn read_plain(
-    py: Python<'_>,
-    config: &Config,
-    record: &Bound<'_, PyAny>,
-    received: i64,
-    check_keys: bool,
-    text: &mut String,
-) -> PyResult<Option<Event>> {
-    let value = record.getattr(intern!(py, "value"))?;
-    let Ok(value) = value.downcast::<PyBytes>() else {
-        return Ok(None);
-    };
-    let value = value.as_bytes();
+fn read_plain(config: &Config, record: &Given, check_keys: bool, text: &mut String) -> Option<Event> {
+    let value: &[u8] = record.value.as_ref()?;
     if value.len() > config.record_bytes_max {
-        return Ok(None);
+        return None;
     }
     let before = text.len();
-    let Some(event) = read_event(value, text, &config.event_types, &config.limits) else {
-        return Ok(None);
-    };
+    let event = read_event(value, text, &config.event_types, &config.limits)?;
     let in_time = config.event_time_min <= event.event_time
-        && event.event_time <= received.saturating_add(config.event_time_ahead_max);
-    let mut accepted = in_time;
-    if accepted && check_keys {
-        let key = record.getattr(intern!(py, "key"))?;
-        let visitor_id = event.visitor_id.of(text).unwrap_or("").as_bytes();
-        accepted = key.downcast::<PyBytes>().is_ok_and(|key| key.as_bytes() == visitor_id);
-    }
-    if !accepted {
+        && event.event_time <= record.received.saturating_add(config.event_time_ahead_max);
+    let visitor_id = event.visitor_id.of(text).unwrap_or("").as_bytes();
+    let in_place = !check_keys || record.key.as_deref() == Some(visitor_id);
+    if !(in_time && in_place) {
         text.truncate(before);
-        return Ok(None);
+        return None;
     }
-    Ok(Some(event))
+    Some(event)
 }
 
 /// An `events.Event` that Python has decoded.
@@ -294,15 +314,17 @@ fn from_python(event: &Bound<'_, PyAny>, config: &Config, text: &mut String) -> 
     found.event_time = event.getattr("event_time")?.extract()?;
     found.price = event.getattr("price")?.extract()?;
     found.quantity = event.getattr("quantity")?.extract()?;
+    found.bot = event.getattr("bot")?.extract::<Option<bool>>()?.unwrap_or(false);
     Ok(found)
 }
 
-/// The entries of `blobs` by visitor place; None for those to be left to Python.
-pub fn blob_of<'py>(blobs: &Bound<'py, PyDict>, visitor: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    match blobs.get_item(visitor)? {
-        Some(blob) if !blob.is_none() => Ok(Some(blob.downcast_into::<PyBytes>()?)),
+/// The visitors' blobs by their places, as they can be read without Python.
+pub fn blobs_of(blobs: &Bound<'_, PyDict>, names: &Bound<'_, PyList>) -> PyResult<Vec<Option<PyBackedBytes>>> {
+    let blob_of = |name: Bound<'_, PyAny>| match blobs.get_item(name)? {
+        Some(blob) if !blob.is_none() => Ok(Some(PyBackedBytes::from(blob.downcast_into::<PyBytes>()?))),
         _ => Ok(None),
-    }
+    };
+    names.iter().map(blob_of).collect()
 }
 
 /// The visitor's deadline in a schedule's dict.

@@ -46,6 +46,7 @@ pub struct Event {
     pub source: Span,
     pub country: Span,
     pub device: Span,
+    pub bot: bool,
 }
 
 impl Event {
@@ -66,6 +67,7 @@ impl Event {
             source: NONE,
             country: NONE,
             device: NONE,
+            bot: false,
         }
     }
 }
@@ -206,6 +208,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Missing counts as false.
+    fn flag(&mut self) -> Read<bool> {
+        if self.is_null()? {
+            return Ok(false);
+        }
+        let found = self.bytes[self.at] == b't';
+        self.word(if found { b"true" } else { b"false" })?;
+        Ok(found)
+    }
+
     /// A value that nobody reads.
     fn skip(&mut self) -> Read<()> {
         match self.next()? {
@@ -260,6 +272,7 @@ impl<'a> Reader<'a> {
                 "source" => event.source = self.text_field(id)?,
                 "country" => event.country = self.text_field(id)?,
                 "device" => event.device = self.text_field(id)?,
+                "bot" => event.bot = self.flag()?,
                 // Not read by the fold, but checked by the decoder.
                 "currency" => drop(self.text_field(id)?),
                 "referrer" | "search_term" => drop(self.text_field(text)?),

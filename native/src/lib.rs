@@ -11,6 +11,7 @@ mod events;
 mod json_read;
 mod json_write;
 mod keys;
+mod moments;
 mod msgpack;
 mod newton;
 mod outcomes;
@@ -29,7 +30,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PySet};
 use crate::batch::{places, Done, Fold, Frame, OUTCOMES};
 use crate::config::{Config, Pages};
 use crate::emission::{closed_records, Other, Said, Scores, Writing};
-use crate::events::Events;
+use crate::events::{blobs_of, Events};
 use crate::record_list::RecordList;
 
 /// The engine of one partition: its rules, and what it has learned of pages' URLs.
@@ -109,7 +110,8 @@ impl Engine {
             .pages
             .lock()
             .map_err(|_| PyValueError::new_err("a former batch failed in here"))?;
-        fold.run(py, blobs, &mut pages, &due_places, due_until)?;
+        let (blobs, pages) = (blobs_of(blobs, &names)?, &mut *pages);
+        py.allow_threads(|| fold.run(&blobs, pages, &due_places, due_until))?;
         Ok(Folded {
             config: self.config.clone(),
             done: fold.done(py)?,
@@ -213,6 +215,12 @@ impl Folded {
         (self.done.opened, self.done.closed.len(), bound)
     }
 
+    /// Scored events and closed sessions that are a bot's.
+    fn bots(&self) -> (usize, usize) {
+        let events = self.done.rows.iter().filter(|row| row.bot).count();
+        (events, self.done.closed.iter().filter(|session| session.bot).count())
+    }
+
     /// Take the scores, and write the feature and score records; how many scores are in each band.
     ///
     /// `fixed` are the fixed-point features, int32, C order, shape (N, len(FEATURES)); `scores` float64, shape (N,);
@@ -255,13 +263,34 @@ impl Folded {
         };
         self.scores = Some(Scores::new(&self.config, fixed.to_vec(py)?, scores.to_vec(py)?, &said));
         let writing = self.writing()?;
-        let (feature_records, score_records) = writing.score_records(&said, &reasons, &others);
+        let (feature_records, score_records) = py.allow_threads(|| writing.score_records(&said, &reasons, &others));
         Ok((feature_records, score_records, writing.band_counts()))
     }
 
+    /// Follow the sessions through their scores, whose logits (int32, shape (N,), in the engine's units) are given: the
+    /// moments' records, and (kind, moments). The states are complete only after this.
+    fn moments(
+        &mut self,
+        py: Python<'_>,
+        logits: PyBuffer<i32>,
+        now_ms: i64,
+    ) -> PyResult<(RecordList, Vec<(&'static str, usize)>)> {
+        let logits = logits.to_vec(py)?;
+        if logits.len() != self.done.rows.len() {
+            let (got, expected) = (logits.len(), self.done.rows.len());
+            return Err(PyValueError::new_err(format!("got {got} logits, expected {expected}")));
+        }
+        let mut moods = self.done.moods.clone();
+        let (found, counts) = self.writing()?.moments(&mut moods, &logits, now_ms)?;
+        self.done.moods = moods;
+        let told = moments::KINDS.into_iter().zip(counts).filter(|&(_, count)| count > 0);
+        Ok((found, told.collect()))
+    }
+
     /// The examples of all outcomes.
-    fn examples(&self, ordinal_bits: u32) -> PyResult<RecordList> {
-        self.writing()?.examples(ordinal_bits)
+    fn examples(&self, py: Python<'_>, ordinal_bits: u32) -> PyResult<RecordList> {
+        let writing = self.writing()?;
+        py.allow_threads(|| writing.examples(ordinal_bits))
     }
 
     /// Of each outcome its trigger, its visitor, and its examples: for those who order them among others.

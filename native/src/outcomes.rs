@@ -6,6 +6,11 @@ use crate::session::merged;
 use crate::state::{Sample, Session, Taught};
 
 pub fn admit(session: &mut Session, sample: Sample, reservoir_size: usize) {
+    if session.bot {
+        session.samples.clear();
+        session.population = 0;
+        return;
+    }
     session.population += 1;
     let samples = &mut session.samples;
     if samples.len() < reservoir_size {
@@ -25,9 +30,9 @@ pub fn admit(session: &mut Session, sample: Sample, reservoir_size: usize) {
     }
 }
 
-/// Take all samples out of the reservoir; None if there are none.
+/// Take all samples out of the reservoir; None if there are none, or of a bot.
 pub fn resolve(session: &mut Session, label: i64, source: i64, time: i64, orders: Vec<Arc<str>>) -> Option<Taught> {
-    if session.samples.is_empty() {
+    if session.bot || session.samples.is_empty() {
         return None;
     }
     let samples = std::mem::take(&mut session.samples);
@@ -53,6 +58,7 @@ pub fn resolve(session: &mut Session, label: i64, source: i64, time: i64, orders
         transitions: session.transitions.clone(),
         transitions_before: session.transitions_told.clone(),
         samples,
+        purchases: Vec::new(),
     };
     let before = taught.touched_before;
     session.touched = [

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::json_read::Event;
-use crate::state::{History, Item, Pairs, Seen, Session, Visitor};
+use crate::state::{History, Item, LastScore, Mood, Pairs, Seen, Session, Visitor};
 
 /// `session.Step` without the raw numbers; places are −1 where there is none.
 pub struct Step {
@@ -101,6 +101,15 @@ pub fn open_session(config: &Config, visitor: &mut Visitor, event: &Event, text:
         population: 0,
         transitions: Vec::new(),
         transitions_told: Vec::new(),
+        mood: Mood::NONE,
+        mood_at: None,
+        quiet_told: 0,
+        checkout_told: 0,
+        brand_last: -1,
+        scored: LastScore::None,
+        category_before: None,
+        bot: false,
+        haste: 0,
         source_id: -2,
         country_id: -2,
     });
@@ -153,7 +162,10 @@ pub fn start_episode(config: &Config, session: &mut Session, event_time: i64) {
     session.categories.clear();
     session.brands.clear();
     session.item_last = None;
-    session.category_last = None;
+    if let Some(category) = session.category_last.take() {
+        session.category_before = Some(category);
+    }
+    session.brand_last = -1;
     session.item_events = 0;
     session.item_repeats_max = 0;
     session.cart_time = 0;
@@ -209,6 +221,11 @@ pub fn fold(
         gap
     };
     session.start = session.start.min(time);
+    // Events of one moment are one.
+    if gap > 0 || session.events == 0 {
+        session.haste = (session.haste - gap).max(0) + config.haste_step_ms;
+        session.bot |= session.haste > config.haste_ms_max;
+    }
     session.events += 1;
     session.gap_last = gap;
     session.gap_sum += gap;
@@ -276,6 +293,9 @@ fn see_names(config: &Config, session: &mut Session, event: &Event, text: &str, 
     }
     if let Some(brand) = event.brand.of(text).filter(|brand| !brand.is_empty()) {
         step.brand = see(config, &mut session.brands, brand);
+        if step.brand >= 0 {
+            session.brand_last = step.brand;
+        }
     }
 }
 

@@ -50,8 +50,8 @@ pub struct StoredSample<'a> {
 }
 
 const SAMPLE_FIELDS: usize = 20;
-const SESSION_FIELDS: usize = 41;
-const TAUGHT_FIELDS: usize = 19;
+const SESSION_FIELDS: usize = 52;
+const TAUGHT_FIELDS: usize = 20;
 const LAST_SCORE_FIELDS: usize = 13;
 
 pub fn read_sample(blob: &[u8], at: Slice) -> Read<StoredSample<'_>> {
@@ -105,6 +105,25 @@ pub struct Seen {
 
 pub type Pairs = Vec<(i64, i64)>;
 
+/// What a session's scores have come to, for its moments: `state.Session.band` and what follows it.
+#[derive(Clone, Copy)]
+pub struct Mood {
+    pub band: i64,
+    pub trend: i64,
+    pub logit_mean: i64,
+    pub side: i64,
+}
+
+impl Mood {
+    /// No score yet.
+    pub const NONE: Mood = Mood {
+        band: -1,
+        trend: 0,
+        logit_mean: 0,
+        side: 0,
+    };
+}
+
 /// `state.Session`, field by field.
 pub struct Session {
     pub session_id: Arc<str>,
@@ -148,9 +167,34 @@ pub struct Session {
     pub population: i64,
     pub transitions: Pairs,
     pub transitions_told: Pairs,
+    /// as it was before the batch; as it is after it at this place of the batch's moods, if a score was made
+    pub mood: Mood,
+    pub mood_at: Option<u32>,
+    pub quiet_told: i64,
+    pub checkout_told: i64,
+    pub brand_last: i64,
+    pub scored: LastScore,
+    pub category_before: Option<Arc<str>>,
+    pub bot: bool,
+    pub haste: i64,
     /// places among the batch's names of `source` and `country`; −2 not asked for yet
     pub source_id: i32,
     pub country_id: i32,
+}
+
+impl Session {
+    /// The event time at which it has been quiet for long with a full cart; None if it is not to be told.
+    pub fn quiet_at(&self, gap_ms: i64, quiet_ms: i64) -> Option<i64> {
+        let waits =
+            self.cart_count != 0 && self.cart_time > self.checkout_told && self.quiet_told != self.last && !self.bot;
+        (waits && quiet_ms < gap_ms).then_some(self.last + quiet_ms)
+    }
+
+    /// The brand last touched in the episode.
+    pub fn brand_last(&self) -> Option<Arc<str>> {
+        let place = usize::try_from(self.brand_last).ok()?;
+        self.brands.get(place).map(|seen| seen.name.clone())
+    }
 }
 
 #[derive(Clone)]
@@ -195,6 +239,7 @@ pub struct Taught {
     pub transitions: Pairs,
     pub transitions_before: Pairs,
     pub samples: Vec<Sample>,
+    pub purchases: Vec<Arc<str>>,
 }
 
 /// An outcome that the visitor remembers: one told in this batch, by its place there, or one that came with the blob.
@@ -239,12 +284,12 @@ impl Visitor {
         }
     }
 
-    pub fn deadline(&self, gap_ms: i64) -> Option<i64> {
+    /// When a session of the visitor is over or quiet; None if none is open.
+    pub fn deadline(&self, gap_ms: i64, quiet_ms: i64) -> Option<i64> {
         self.sessions
             .iter()
-            .map(|session| session.last)
+            .map(|session| session.quiet_at(gap_ms, quiet_ms).unwrap_or(session.last + gap_ms))
             .min()
-            .map(|last| last + gap_ms)
     }
 }
 
@@ -362,6 +407,20 @@ fn read_session(r: &mut Reader<'_>) -> Read<Session> {
         population: r.integer()?,
         transitions: pairs(r)?,
         transitions_told: pairs(r)?,
+        mood: Mood {
+            band: r.integer()?,
+            trend: r.integer()?,
+            logit_mean: r.integer()?,
+            side: r.integer()?,
+        },
+        mood_at: None,
+        quiet_told: r.integer()?,
+        checkout_told: r.integer()?,
+        brand_last: r.integer()?,
+        scored: stored_score(r)?,
+        category_before: optional(r)?,
+        bot: r.boolean()?,
+        haste: r.integer()?,
         source_id: -2,
         country_id: -2,
     })
@@ -390,6 +449,7 @@ pub fn read_taught(blob: &[u8], at: Slice) -> Read<Taught> {
         transitions: pairs(r)?,
         transitions_before: pairs(r)?,
         samples: samples(r)?,
+        purchases: texts(r)?,
     })
 }
 
@@ -400,10 +460,11 @@ fn stored_taught(r: &mut Reader<'_>) -> Read<Told> {
         r.skip()?;
     }
     let last = r.integer()?;
-    for _ in 4..TAUGHT_FIELDS - 1 {
+    for _ in 4..TAUGHT_FIELDS - 2 {
         r.skip()?;
     }
     samples(r)?;
+    r.skip()?;
     Ok(Told::Stored {
         at: Slice { start, end: r.at },
         last,
@@ -420,6 +481,33 @@ fn stored_score(r: &mut Reader<'_>) -> Read<LastScore> {
         r.skip()?;
     }
     Ok(LastScore::Stored(Slice { start, end: r.at }))
+}
+
+/// The fields of a score that came with the blob.
+pub struct StoredScore<'a> {
+    pub event_id: &'a str,
+    pub event_time: i64,
+    pub score: f64,
+    pub band: &'a str,
+    pub model_version: i64,
+    pub cold: bool,
+    pub x: &'a [u8],
+    pub session: i64,
+}
+
+pub fn read_last_score(blob: &[u8], at: Slice) -> Read<StoredScore<'_>> {
+    let r = &mut Reader::new(blob, at.start);
+    r.fields(LAST_SCORE_FIELDS)?;
+    Ok(StoredScore {
+        event_id: r.string()?,
+        event_time: r.integer()?,
+        score: r.float()?,
+        band: r.string()?,
+        model_version: r.integer()?,
+        cold: r.boolean()?,
+        x: r.binary()?,
+        session: r.integer()?,
+    })
 }
 
 /// The visitor in a blob; an error for one with told checkouts waiting, which Python folds, as for a damaged one.
@@ -496,6 +584,15 @@ pub trait Rows {
     fn write_sample(&self, out: &mut Vec<u8>, row: u32);
     fn write_last_score(&self, out: &mut Vec<u8>, row: u32);
     fn taught(&self, place: usize) -> &Taught;
+    fn mood(&self, place: u32) -> Mood;
+}
+
+fn write_score(out: &mut Vec<u8>, score: LastScore, blob: &[u8], rows: &impl Rows) {
+    match score {
+        LastScore::None => mp::nil(out),
+        LastScore::Row(row) => rows.write_last_score(out, row),
+        LastScore::Stored(at) => out.extend_from_slice(&blob[at.start..at.end]),
+    }
 }
 
 fn write_samples(out: &mut Vec<u8>, samples: &[Sample], blob: &[u8], rows: &impl Rows) {
@@ -553,6 +650,17 @@ fn write_session(out: &mut Vec<u8>, s: &Session, blob: &[u8], rows: &impl Rows) 
     mp::integer(out, s.population);
     write_pairs(out, &s.transitions);
     write_pairs(out, &s.transitions_told);
+    let mood = s.mood_at.map_or(s.mood, |place| rows.mood(place));
+    for value in [mood.band, mood.trend, mood.logit_mean, mood.side] {
+        mp::integer(out, value);
+    }
+    for value in [s.quiet_told, s.checkout_told, s.brand_last] {
+        mp::integer(out, value);
+    }
+    write_score(out, s.scored, blob, rows);
+    mp::optional_string(out, s.category_before.as_deref());
+    mp::boolean(out, s.bot);
+    mp::integer(out, s.haste);
 }
 
 fn write_taught(out: &mut Vec<u8>, t: &Taught, blob: &[u8], rows: &impl Rows) {
@@ -574,6 +682,7 @@ fn write_taught(out: &mut Vec<u8>, t: &Taught, blob: &[u8], rows: &impl Rows) {
     write_pairs(out, &t.transitions);
     write_pairs(out, &t.transitions_before);
     write_samples(out, &t.samples, blob, rows);
+    write_texts(out, &t.purchases);
 }
 
 pub fn write_visitor(out: &mut Vec<u8>, visitor: &Visitor, version: u8, rows: &impl Rows) {
@@ -598,11 +707,7 @@ pub fn write_visitor(out: &mut Vec<u8>, visitor: &Visitor, version: u8, rows: &i
     }
     write_integers(out, &visitor.recent);
     mp::array(out, 0);
-    match visitor.last_score {
-        LastScore::None => mp::nil(out),
-        LastScore::Row(row) => rows.write_last_score(out, row),
-        LastScore::Stored(at) => out.extend_from_slice(&visitor.blob[at.start..at.end]),
-    }
+    write_score(out, visitor.last_score, &visitor.blob, rows);
     mp::array(out, visitor.taught.len());
     for told in &visitor.taught {
         match told {

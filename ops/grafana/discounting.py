@@ -1,4 +1,4 @@
-"""Discounting: may discounts be decided by these scores now, and for how many visitors would they be?"""
+"""Discounting: may discounts be decided by these scores now, for how many visitors, and what do they earn?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models import units
 
 from ops.grafana.intent import figure
-from ops.grafana.panel import RED, YELLOW, Board, Panel, Row, quantiles, query
+from ops.grafana.panel import GREEN, RED, YELLOW, Board, Panel, Row, quantiles, query
 
 _RATE: Final = "[$__rate_interval]"
 
@@ -23,8 +23,8 @@ _MAY: Final = Row(
             title="What this shows",
             why="An offer is worth its cost for visitors **on the fence**: not those who buy anyway, nor those who"
             " never do. That needs scores that are calibrated *before the checkout begins*, bands that stand still, and"
-            " answers while the visitor is still there. This dashboard shows these. Offers, exposures and uplift are"
-            " not among the metrics of this version.",
+            " answers while the visitor is still there. This dashboard shows these, and, where the discount application"
+            " runs, what the offers have earned against a holdout.",
             kind="text", width=24, height=3,
         ),
         Panel(
@@ -119,10 +119,86 @@ _WHEN: Final = Row(
     ),
 )  # fmt: skip
 
+#: Every process of the discount application has the same figures: one of them is enough.
+_BY_ARM: Final = "max by (experiment, arm)"
+_CONVERSION: Final = (
+    f'{_BY_ARM} (intent_experiment_conversions) / {_BY_ARM} (intent_experiment_units{{state="settled"}})'
+)
+_BY_LEVEL: Final = "max by (experiment, level) (intent_experiment_level_profit)"
+
+
+def _uplift(measure: str) -> str:
+    return f'max by (experiment, bound) (intent_experiment_uplift{{measure="{measure}"}})'
+
+
+_EARNED: Final = Row(
+    "What do the offers earn?",
+    (
+        Panel(
+            title="Shares of the arms",
+            why="The smallest p-value of all looks at whether treatment and holdout have the visitors that they should."
+            " Red: believe no other panel of this row.",
+            queries=(query("min by (experiment) (intent_experiment_sample_ratio_p_value)", "{{experiment}}"),),
+            kind="stat", unit=units.NoUnit, decimals=4, steps=((float("-inf"), RED), (0.001, YELLOW), (0.01, GREEN)),
+            width=6, height=8, runbook="SampleRatioMismatch",
+        ),
+        Panel(
+            title="Visitors of the experiment",
+            why="Exposed visitors by arm: those whose window and delay are over (`settled`), of whom the figures are"
+            " made, and those who are still open.",
+            queries=(
+                query("max by (experiment, arm, state) (intent_experiment_units)", "{{experiment}} {{arm}} {{state}}"),
+            ),
+            unit=units.NoUnit, minimum=0, width=9,
+        ),
+        Panel(
+            title="Conversion by arm",
+            why="The share of settled visitors who ordered. Two curves that differ are no proof: look at the uplift.",
+            queries=(query(_CONVERSION, "{{experiment}} {{arm}}"),),
+            unit=units.PercentUnit, minimum=0, decimals=1, width=9,
+        ),
+        Panel(
+            title="Uplift in conversion",
+            why="Treatment less holdout, with the bounds that hold however often you look. The offers make visitors"
+            " order when the lower bound is above 0. Bounds come with 30 buyers in each arm.",
+            queries=(query(_uplift("conversion"), "{{experiment}} {{bound}}"),),
+            unit=units.PercentUnit, decimals=1, width=12,
+        ),
+        Panel(
+            title="Uplift in profit",
+            why="The same in money for each visitor exposed, margin on list prices less discounts: what the experiment"
+            " is for. Bounds come with 100 buyers in each arm.",
+            queries=(query(_uplift("profit"), "{{experiment}} {{bound}}"),),
+            unit=units.NoUnit, decimals=2, width=12,
+        ),
+        Panel(
+            title="Profit for each visitor, by arm",
+            why="Means of the settled visitors, in the shop's currency. The distance of the arms times the visitors is"
+            " what the offers have earned.",
+            queries=(query(f"{_BY_ARM} (intent_experiment_profit_per_visitor)", "{{experiment}} {{arm}}"),),
+            unit=units.NoUnit, decimals=2, width=8,
+        ),
+        Panel(
+            title="Profit to be expected, by level",
+            why="What the bandit has learned of each level over all contexts, 0 is no offer. Few visitors pull it"
+            " towards 0.",
+            queries=(query(_BY_LEVEL, "{{experiment}} {{level}} %"),),
+            unit=units.NoUnit, decimals=2, width=8,
+        ),
+        Panel(
+            title="Left out",
+            why="Exposures and orders that could not count, whatever their arm: too late, crowded out, or deleted"
+            " before they were read. Orders that are late often want a longer delay (`discount_delay_ms`).",
+            queries=(query("max by (what) (intent_measuring_not_used)", "{{what}}"),),
+            unit=units.NoUnit, minimum=0, width=8,
+        ),
+    ),
+)  # fmt: skip
+
 DISCOUNTING: Final = Board(
     uid="stream-app-discounting",
     title="Stream-App: discounting",
-    description="May discounts be decided by these scores now, and for how many visitors would they be?",
+    description="May discounts be decided by these scores now, for how many visitors, and what do they earn?",
     variables=("window", "slice"),
-    rows=(_MAY, _WHO, _WHEN),
+    rows=(_MAY, _EARNED, _WHO, _WHEN),
 )  # fmt: skip

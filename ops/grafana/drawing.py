@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from string import ascii_uppercase
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from grafana_foundation_sdk.builders import (
     barchart,
@@ -31,6 +31,8 @@ from ops.grafana.variables import SOURCE, variables
 
 #: All dashboards carry it: they are linked to each other by it.
 TAG: Final = "stream-app"
+
+_Builder = TypeVar("_Builder")
 
 #: Width of the page, in Grafana's columns.
 _PAGE: Final = 24
@@ -107,7 +109,7 @@ def _laid_out(board: Board) -> Iterator[parts.Panel | parts.RowPanel]:
 
 
 def _lines(panel: Panel) -> parts.Panel:
-    made: timeseries.Panel = (
+    made = (
         _filled(timeseries.Panel(), panel)
         .fill_opacity(30 if panel.kind == "stack" else 8)
         .line_width(1)
@@ -127,7 +129,7 @@ def _lines(panel: Panel) -> parts.Panel:
 def _stat(panel: Panel) -> parts.Panel:
     # Alone, a number is shown without its name: which model serves would not be said.
     named = any("{{" in query.legend for query in panel.queries)
-    return (  # type: ignore[no-any-return]
+    return (
         _filled(stat.Panel(), panel)
         .reduce_options(_last())
         .color_mode(shapes.BigValueColorMode.VALUE)
@@ -138,7 +140,7 @@ def _stat(panel: Panel) -> parts.Panel:
 
 
 def _bars(panel: Panel) -> parts.Panel:
-    return (  # type: ignore[no-any-return]
+    return (
         _filled(bargauge.Panel(), panel)
         .reduce_options(_last())
         .orientation(shapes.VizOrientation.HORIZONTAL)
@@ -160,18 +162,18 @@ def _columns(panel: Panel) -> parts.Panel:
         ("convertFieldType", {"conversions": [{"targetField": "bin", "destinationType": "string"}]}),
     ):
         made.with_transformation(parts.DataTransformerConfig(id_val=kind, options=options))
-    return made.build()  # type: ignore[no-any-return]
+    return made.build()
 
 
 def _heatmap(panel: Panel) -> parts.Panel:
     color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(32)
     color.scale(HeatmapColorScale.EXPONENTIAL)
     made = heatmap.Panel().color(color).y_axis(heatmap.YAxisConfig().unit(panel.unit)).cell_gap(1)
-    return _filled(made, panel, heat=True).build()  # type: ignore[no-any-return]
+    return _filled(made, panel, heat=True).build()
 
 
 def _states(panel: Panel) -> parts.Panel:
-    return (  # type: ignore[no-any-return]
+    return (
         _filled(statetimeline.Panel(), panel)
         .merge_values(True)
         .show_value(shapes.VisibilityMode.AUTO)
@@ -184,7 +186,7 @@ def _table(panel: Panel) -> parts.Panel:
     hidden = {"Time": True, "Value": True, "__name__": True}
     made = _filled(table.Panel(), panel, instant=True)
     made.with_transformation(parts.DataTransformerConfig(id_val="organize", options={"excludeByName": hidden}))
-    return made.build()  # type: ignore[no-any-return]
+    return made.build()
 
 
 def _text(panel: Panel) -> parts.Panel:
@@ -207,8 +209,10 @@ _KINDS: Final = {
 # ---- what they share ------------------------------------------------------------------------------------------------
 
 
-def _filled(made: Any, panel: Panel, *, instant: bool = False, heat: bool = False) -> Any:
+def _filled(builder: _Builder, panel: Panel, *, instant: bool = False, heat: bool = False) -> _Builder:
     """The builder of any kind with the source, queries, unit, limits, thresholds and states."""
+    # What the kinds have in common has no type of its own.
+    made: Any = builder
     made.datasource(SOURCE).unit(panel.unit)
     for n, query in enumerate(panel.queries):
         target = prometheus.Dataquery().datasource(SOURCE).ref_id(ascii_uppercase[n]).expr(query.expr)
@@ -236,7 +240,7 @@ def _filled(made: Any, panel: Panel, *, instant: bool = False, heat: bool = Fals
             .mode(parts.ThresholdsMode.ABSOLUTE)
             .steps([parts.Threshold(value=None if math.isinf(at) else at, color=to) for at, to in _steps(panel)])
         )
-    return made
+    return builder
 
 
 def _steps(panel: Panel) -> tuple[tuple[float, str], ...]:

@@ -293,7 +293,7 @@ _LEARNING: Final = Row(
             why="Snapshots that a worker did not believe, since it began; the model before goes on serving. A wrong"
             " signature means that somebody else writes there, or that the keys differ.",
             queries=(query("sum by (reason) (intent_snapshots_refused_total)", "{{reason}}"),),
-            kind="bars", unit=units.NoUnit, steps=((1, RED),), runbook="SnapshotStale",
+            kind="bars", unit=units.NoUnit, steps=((1, RED),), runbook="SnapshotsRefused",
         ),
         Panel(
             title="Bytes of a snapshot",

@@ -165,6 +165,40 @@ _SESSIONS: Final = Row(
     ),
 )  # fmt: skip
 
+_WHO_BUYS: Final = Row(
+    "Who buys?",
+    (
+        Panel(
+            title="Share that buys, by source",
+            why="Of the closed sessions that a worker has read: the eight most frequent sources, and all others."
+            " Sources of some hundred sessions can be compared; the live page has the intervals.",
+            queries=(query("avg by (source) (intent_shop_bought_share)", "{{source}}"),),
+            unit=units.PercentUnit, minimum=0, width=12,
+        ),
+        Panel(
+            title="Sessions, by source",
+            why="What the shares beside are of: closed sessions that were read, those of some hours before the"
+            " workers began included.",
+            queries=(query("max by (source) (intent_shop_sessions)", "{{source}}"),),
+            kind="stack", unit=units.Short, width=12,
+        ),
+        Panel(
+            title="Share that buys, by kind of journey",
+            why="Kinds are numbered by their steps, the shortest first; the live page says what each is like. They are"
+            " found anew when a worker begins.",
+            queries=(query("avg by (kind) (intent_shop_journeys_bought_share)", "kind {{kind}}"),),
+            unit=units.PercentUnit, minimum=0, width=12,
+        ),
+        Panel(
+            title="Journeys, by kind",
+            why="Of all journeys that were read, how many were of each kind. One that grows faster than the others"
+            " says that visitors behave otherwise.",
+            queries=(query("max by (kind) (intent_shop_journeys)", "kind {{kind}}"),),
+            kind="stack", unit=units.Short, width=12,
+        ),
+    ),
+)  # fmt: skip
+
 _FEED: Final = Row(
     "Is the feed as it should be?",
     (
@@ -200,5 +234,5 @@ SHOP: Final = Board(
     title="Stream-App: sessions and shop",
     description="Who is there, what do they do, what do they buy, and is the feed as it should be?",
     variables=("partition",),
-    rows=(_NOW, _DOING, _SESSIONS, _FEED),
+    rows=(_NOW, _DOING, _WHO_BUYS, _SESSIONS, _FEED),
 )  # fmt: skip

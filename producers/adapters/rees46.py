@@ -1,14 +1,7 @@
 """REES46 shop exports (Kaggle: "eCommerce behavior data from multi category store" and its siblings), one row an event.
 
-| column | becomes |
-| --- | --- |
-| event_time | event_time; text such as `2021-02-28 19:13:22 UTC`, whole seconds |
-| event_type | event_type: view → view_item, cart → add_to_cart, remove_from_cart, purchase |
-| product_id | item_id |
-| category_code, category_id | category: the code, such as `computers.components.cpu`, else the id |
-| brand, price | brand, price; often empty, which is normal |
-| user_id | visitor_id; where it is empty the visitor is the session |
-| user_session | session_id; where it is empty the session is derived from the visitor's inactivity gap |
+Where there is no user the visitor is the session, and where there is no session it is derived from the visitor's
+inactivity gap. Category, brand and price are often empty, which is normal.
 """
 
 from __future__ import annotations
@@ -36,6 +29,19 @@ COLUMNS: Final = (
     "user_session",
 )
 
+#: Field of an event → column, as the documentation says it.
+FIELDS: Final = {
+    "event_id": "a hash of the row",
+    "event_type": "`event_type`",
+    "event_time": "`event_time`, text such as `2021-02-28 19:13:22 UTC`",
+    "visitor_id": "`user_id` or `user_session`",
+    "session_id": "`user_session`",
+    "item_id": "`product_id`",
+    "category": "`category_code` or `category_id`",
+    "brand": "`brand`",
+    "price": "`price`",
+}
+
 EVENT_TYPES: Final = {
     "view": "view_item",
     "cart": "add_to_cart",
@@ -51,7 +57,8 @@ def to_event(row: Mapping[str, str], *, now_ms: int) -> Event | Rejected:
     event_type = EVENT_TYPES.get(row.get("event_type") or "")
     if event_type is None:
         got = shown(row.get("event_type") or "")
-        return Rejected("invalid_value", f"got event_type {got}, expected one of {', '.join(EVENT_TYPES)}")
+        told = f"got event_type {got}, expected one of {', '.join(EVENT_TYPES)}"
+        return Rejected("invalid_value", told, "event_type")
     event_time = time_ms(row.get("event_time") or "")
     if isinstance(event_time, Rejected):
         return event_time

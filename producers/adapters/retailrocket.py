@@ -1,12 +1,6 @@
 """RetailRocket's `events.csv` (Kaggle: "Retailrocket recommender system dataset"), one row an event.
 
-| column | becomes |
-| --- | --- |
-| timestamp | event_time, milliseconds since the epoch |
-| visitorid | visitor_id |
-| event | event_type: view → view_item, addtocart → add_to_cart, transaction → purchase |
-| itemid | item_id |
-| transactionid | order_id; one order of several items has several rows with the same id |
+One order of several items has several rows with the same id.
 
 The format has no sessions: session_id stays empty and the session is derived from the visitor's inactivity gap.
 """
@@ -25,6 +19,16 @@ NAME: Final = "retailrocket"
 
 COLUMNS: Final = ("timestamp", "visitorid", "event", "itemid", "transactionid")
 
+#: Field of an event → column, as the documentation says it.
+FIELDS: Final = {
+    "event_id": "a hash of the row",
+    "event_type": "`event`",
+    "event_time": "`timestamp`, milliseconds since 1970",
+    "visitor_id": "`visitorid`",
+    "item_id": "`itemid`",
+    "order_id": "`transactionid`",
+}
+
 EVENT_TYPES: Final = {"view": "view_item", "addtocart": "add_to_cart", "transaction": "purchase"}
 
 #: 15 digits of milliseconds reach the year 33658; the bound keeps `int` away from text of any length.
@@ -36,7 +40,8 @@ def to_event(row: Mapping[str, str], *, now_ms: int) -> Event | Rejected:
     event_type = EVENT_TYPES.get(row.get("event") or "")
     if event_type is None:
         got = shown(row.get("event") or "")
-        return Rejected("invalid_value", f"got event {got}, expected one of {', '.join(EVENT_TYPES)}")
+        told = f"got event {got}, expected one of {', '.join(EVENT_TYPES)}"
+        return Rejected("invalid_value", told, "event_type")
     timestamp = row.get("timestamp") or ""
     if not _MILLISECONDS.fullmatch(timestamp):
         return Rejected("invalid_value", f"got timestamp {shown(timestamp)}, expected milliseconds like 1433193132535")

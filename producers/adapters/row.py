@@ -54,7 +54,8 @@ def accept(fields: dict[str, Any], *, now_ms: int) -> Event | Rejected:
         event = msgspec.convert(fields, Event)
     except msgspec.ValidationError as error:
         name = str(error).rpartition("$.")[2].rstrip("`")
-        return Rejected("invalid_value", f"got {name} {shown(fields.get(name))}: {error}")
+        told = f"got {name} {shown(fields.get(name))}: {error}"
+        return Rejected("invalid_value", told, name if name == "event_type" else "")
     return check_event_time(event, record_time_ms=now_ms)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import log
 from typing import Final
 
@@ -17,7 +18,11 @@ _WEEKDAYS_MEAN: Final = sum(WEEKDAYS) / len(WEEKDAYS)
 
 def intensity(time_ms: int, *, per_hour: float) -> float:
     """Visits expected per hour in the hour of `time_ms`, where an average hour has `per_hour`."""
-    hour = time_ms // HOUR_MS
+    return _in_hour(time_ms // HOUR_MS, per_hour)
+
+
+@lru_cache(64)  # asked for every visit, and the same for all of an hour
+def _in_hour(hour: int, per_hour: float) -> float:
     weekday = (hour // 24 + _EPOCH_WEEKDAY) % 7
     return per_hour * HOURS[hour % 24] / _HOURS_MEAN * WEEKDAYS[weekday] / _WEEKDAYS_MEAN
 

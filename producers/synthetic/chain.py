@@ -71,6 +71,8 @@ class Chain:
     ----------
     entry, transition
         Probabilities: shape (STATES,) and (STATES, STATES + 1), the last column being the exit.
+    follows
+        For each state what may follow it, and with which probability.
     buys
         Shape (STATES + 1,): the probability that a purchase is still to come, 0 once bought and at the exit.
     """
@@ -85,6 +87,7 @@ class Chain:
         self.buys = _absorption(self.transition)
         self._entry = _cumulated(self.entry)
         self._next = [_cumulated(row) for row in self.transition]
+        self.follows = [[(int(to), float(row[to])) for to in np.flatnonzero(row)] for row in self.transition]
 
     def first(self, uniform: float) -> int:
         """Draw the first state with a number from [0, 1)."""

@@ -9,7 +9,8 @@ from itertools import accumulate
 from producers.synthetic.behaviour import GAP_MS_MAX, GAP_MS_MIN
 from producers.synthetic.catalogue import Catalogue
 from producers.synthetic.chain import Weights
-from producers.synthetic.regime import Regime
+from producers.synthetic.regime import Regime, RegimeKey
+from producers.synthetic.tilted import TiltedChain
 
 
 class Choice:
@@ -31,14 +32,19 @@ class Choice:
 class Drawing:
     """What the shop draws from while a regime lasts; lists are in the order of the intents or the visitor types."""
 
-    def __init__(self, regime: Regime, catalogue: Catalogue) -> None:
+    def __init__(self, key: RegimeKey, catalogue: Catalogue) -> None:
+        regime = Regime(key)
+        self.key = key
         self.intents = regime.intents
         self.chains = regime.chains
+        #: The same given that they end in a purchase.
+        self.buying = [TiltedChain(chain, math.inf) for chain in regime.chains]
         self.price = regime.price
         self.looks = [catalogue.draw(intent.tilt, shift=regime.shift) for intent in regime.intents]
         self.sources = [Choice(intent.sources) for intent in regime.intents]
         self.devices = [Choice(intent.devices) for intent in regime.intents]
-        self._gap_log_ms = [math.log(intent.gap_median_s * 1000) for intent in regime.intents]
+        #: of each intent the mean and the spread of the logarithm of a gap in ms
+        self._gaps = [(math.log(intent.gap_median_s * 1000), intent.gap_sigma) for intent in regime.intents]
         self._intents = [list(accumulate(row[:-1])) for row in regime.mix.tolist()]
 
     def intent(self, kind: int, uniform: float) -> int:
@@ -47,5 +53,6 @@ class Drawing:
 
     def gap_ms(self, intent: int, gauss: float) -> int:
         """The time to the next event, from a number of the standard normal distribution."""
-        gap = math.exp(self._gap_log_ms[intent] + self.intents[intent].gap_sigma * gauss)
-        return int(min(max(gap, GAP_MS_MIN), GAP_MS_MAX))
+        mean, spread = self._gaps[intent]
+        gap = math.exp(mean + spread * gauss)
+        return int(gap) if GAP_MS_MIN <= gap <= GAP_MS_MAX else GAP_MS_MIN if gap < GAP_MS_MIN else GAP_MS_MAX

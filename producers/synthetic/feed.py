@@ -10,7 +10,7 @@ from producers.clock import Clock, SystemClock
 from producers.pace import Pacer
 from producers.sink import Sink
 from producers.summary import Summary
-from producers.synthetic.noise import Delivery
+from producers.synthetic.noise import Delivery, Ready
 from stream_app.core.events import CheckoutLabel, Event
 
 #: Called now and then with the events sent so far and the event time reached, in ms.
@@ -40,7 +40,7 @@ async def feed(
     Parameters
     ----------
     deliveries
-        A `Shop`, or one spoilt by `disturb`.
+        A `Shop`, one spoilt by `disturb`, or one in `ShopParts`.
     sink
         Where it goes; flushed before this returns.
     rate
@@ -68,16 +68,20 @@ async def feed(
     start = reported = clock.monotonic()
     for delivery in deliveries if events != 0 else ():
         # An event's place in the stream is its timeline: number n is due n / rate seconds after the start.
-        await pacer.wait(float(sent))
+        due = float(sent)
+        await pacer.wait(due)
         if stop.is_set():
             break
-        if isinstance(delivery, Event):
+        if isinstance(delivery, Event | Ready):
             assert isinstance(delivery.event_time, int)  # the shop's own
             event_time = delivery.event_time
             if event_time > clock.now_ms() + _AHEAD_MS_MAX:
                 notes.append("the shop's time has reached tomorrow: start it earlier, or with more sessions per hour")
                 break
-            await sink.send_event(delivery)
+            if isinstance(delivery, Ready):
+                await sink.send_raw(delivery.value, key=delivery.visitor_id, due_ms=pacer.due_ms(due))
+            else:
+                await sink.send_event(delivery, due_ms=pacer.due_ms(due))
             sent += 1
             if sent % _EVENTS_PER_REPORT == 0 or clock.monotonic() - reported > _REPORT_SECONDS:
                 reported = clock.monotonic()
@@ -98,7 +102,7 @@ async def feed(
         rejected={},
         seconds=clock.monotonic() - start,
         stopped=stop.is_set(),
-        notes=notes,
+        notes=[*notes, *pacer.notes()],
     )
 
 

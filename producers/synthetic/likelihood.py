@@ -55,6 +55,7 @@ class Likelihood:
         self.stay = np.array([each.stay for each in intents])
         self._gap_log_ms = np.log([each.gap_median_s * 1000 for each in intents])
         self._gap_sigma = np.array([each.gap_sigma for each in intents])
+        self._gap_scale = self._gap_sigma * math.sqrt(2.0 * math.pi)
         self._shortest = _normal_cdf((math.log(GAP_MS_MIN) - self._gap_log_ms) / self._gap_sigma)
         self._longest = _normal_cdf((self._gap_log_ms - math.log(GAP_MS_MAX)) / self._gap_sigma)
 
@@ -64,7 +65,8 @@ class Likelihood:
             return self._shortest
         if gap_ms >= GAP_MS_MAX:
             return self._longest
-        density: Factor = self._density(np.array([math.log(gap_ms)]))[0]
+        z = (math.log(gap_ms) - self._gap_log_ms) / self._gap_sigma
+        density: Factor = np.exp(-0.5 * z * z) / (self._gap_scale * gap_ms)
         return density
 
     def two_gaps(self, time_ms: int) -> Factor:
@@ -96,8 +98,7 @@ class Likelihood:
     def _density(self, log_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shape (N, intents): the chance of each millisecond of ln(ms), shape (N,)."""
         z = (log_ms[:, None] - self._gap_log_ms) / self._gap_sigma
-        scale = self._gap_sigma * math.sqrt(2.0 * math.pi) * np.exp(log_ms)[:, None]
-        density: NDArray[np.float64] = np.exp(-0.5 * z * z) / scale
+        density: NDArray[np.float64] = np.exp(-0.5 * z * z) / (self._gap_scale * np.exp(log_ms)[:, None])
         return density
 
     def unseen_purchase(self, state: int) -> Factor:

@@ -24,8 +24,16 @@ class BrokenRecord(NamedTuple):
     reason: str
 
 
+class Ready(NamedTuple):
+    """An event that is encoded already, by another process."""
+
+    event_time: int
+    visitor_id: str
+    value: bytes
+
+
 #: What a noisy shop sends.
-Delivery: TypeAlias = Fact | BrokenRecord
+Delivery: TypeAlias = Fact | BrokenRecord | Ready
 
 #: A repeat follows within this time: a client's retry, in ms.
 _REPEAT_WITHIN_MS: Final = 60_000

@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Final, Self
 
 #: Sets the death signal, exits where the parent died before that took effect (pid changed), becomes the command.
-#: argv: the parent's pid, then the command.
+#: argv: the signal, the parent's pid, then the command.
 _LAUNCHER: Final = """
-import os, signal, sys
+import os, sys
 if sys.platform == "linux":
     import ctypes
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
+    ctypes.CDLL(None).prctl(1, int(sys.argv[1]), 0, 0, 0)
+    if os.getppid() != int(sys.argv[2]):
         sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 #: Between two looks at whether the server is up, in seconds: Valkey needs 20 ms, Kafka 3 s.
 _POLL_S: Final = 0.02
@@ -90,7 +90,7 @@ class ChildProcess:
         # An unlinked file: a pipe that nobody reads would block the server, a named file would be left behind.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *self._command],
+            launched(self._command, at_our_death=signal.SIGKILL),
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -152,6 +152,12 @@ class ChildProcess:
         size = os.fstat(descriptor).st_size
         text = os.pread(descriptor, 2_000, max(0, size - 2_000)).decode(errors="replace").strip()
         return text or "(it said nothing)"
+
+
+def launched(command: Sequence[str], *, at_our_death: signal.Signals) -> list[str]:
+    """The command, behind a launcher by which the kernel sends it that signal when this thread has ended."""
+    asked = (str(int(at_our_death)), str(os.getpid()))
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, *asked, *command]
 
 
 def free_port() -> int:

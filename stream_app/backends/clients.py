@@ -11,13 +11,14 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 
+from stream_app.backends.kafka_access import access, denied_hint, security
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.stable_offsets import StableAdminClient
 from stream_app.settings import Settings
@@ -48,6 +49,10 @@ TRANSACTION_S_MAX: Final = TRANSACTION_TIMEOUT_MS / 1000
 
 #: Bytes fetched per partition and request: two full batches of our own inputs.
 FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
+
+#: Milliseconds. At its next heartbeat a member hears that the group changes; until all of them have, the partitions of
+#: one that left are nobody's. The session time-out alone would allow for seconds of that; a heartbeat is 100 bytes.
+_HEARTBEAT_MS_MAX: Final = 500
 
 #: In seconds: for a client to say goodbye.
 STOP_S_MAX: Final = 5.0
@@ -109,11 +114,13 @@ class KafkaClients:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    def security(self) -> dict[str, Any]:
+        """How to get in, for a client that somebody else makes."""
+        return security(self._settings)
+
     def admin(self) -> AIOKafkaAdminClient:
         """For what is committed and what topics there are."""
-        return StableAdminClient(
-            bootstrap_servers=self._settings.kafka_bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
-        )
+        return StableAdminClient(**access(self._settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
 
     def reader(self, *, fetch_wait_ms: int = 500, committed_only: bool = True) -> AIOKafkaConsumer:
         """Without a group, for partitions that the caller assigns: committed records only, from the first kept.
@@ -121,7 +128,7 @@ class KafkaClients:
         `fetch_wait_ms` is how long a fetch waits for new records; 500 is the client's own default.
         """
         return AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+            **access(self._settings),
             enable_auto_commit=False,
             check_crcs=self._settings.check_crcs,
             auto_offset_reset="earliest",
@@ -138,7 +145,7 @@ class KafkaClients:
         """
         settings = self._settings
         return AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap,
+            **access(settings),
             group_id=group_id,
             group_instance_id=settings.worker_id or None,
             client_id=client_id,
@@ -161,7 +168,7 @@ class KafkaClients:
     def producer(self, *, client_id: str) -> AIOKafkaProducer:
         """Idempotent: a resent batch is written once, and in order."""
         return AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+            **access(self._settings),
             client_id=client_id,
             acks="all",
             enable_idempotence=True,
@@ -176,7 +183,7 @@ class KafkaClients:
         """All or nothing. Starting it fences whoever had the id before, and settles what that one left open."""
         sender.BACKOFF_OVERRIDE = _NEXT_TRANSACTION_S
         return TransactionalProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+            **access(self._settings),
             client_id=client_id,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
@@ -189,7 +196,7 @@ class KafkaClients:
 
 
 def filled_batches(
-    producer: AIOKafkaProducer, records: Iterable[tuple[bytes, bytes | None, Headers]], *, now_ms: int
+    producer: AIOKafkaProducer, records: Iterable[tuple[bytes | None, bytes | None, Headers]], *, now_ms: int
 ) -> Iterator[BatchBuilder]:
     """Record batches of (key, value, headers), each as full as it gets; a record larger than a batch has its own."""
     batch = producer.create_batch()
@@ -204,9 +211,28 @@ def filled_batches(
         yield batch
 
 
+def next_offset(consumer: AIOKafkaConsumer, place: TopicPartition) -> int | None:
+    """Where an assigned partition is read next; None while that is not known, for which the client itself waits."""
+    state = consumer._subscription.subscription
+    assigned = state.assignment.state_value(place) if state and state.assignment else None
+    return assigned.position if assigned is not None and assigned.has_valid_position else None
+
+
 def heartbeat_ms(settings: Settings) -> int:
     """How often a member tells that it is alive: four may be lost before the session is."""
-    return max(100, settings.session_timeout_ms // 5)
+    return min(_HEARTBEAT_MS_MAX, max(100, settings.session_timeout_ms // 5))
+
+
+def leaving(consumer: AIOKafkaConsumer) -> None:
+    """Have a member with a name of its own leave its group when it is stopped, as one without a name does anyway.
+
+    aiokafka, as Kafka's own client, lets such a member stay until the session time-out: who comes back under the name
+    by then finds its partitions, and nobody has them meanwhile. That is right for a crash. Asked to stop, a member
+    gives way to those that are there: they begin within a heartbeat, a new process takes seconds to start.
+    """
+    # The broker goes by the member's id alone (LeaveGroup v0 to v2); a test holds the fields' names.
+    if (coordinator := getattr(consumer, "_coordinator", None)) is not None:
+        coordinator._group_instance_id = None
 
 
 def ended(consumer: AIOKafkaConsumer) -> str:
@@ -227,7 +253,7 @@ async def kafka_call(what: str, call: Awaitable[_T]) -> _T:
     try:
         return await call
     except FAILURES as error:
-        raise LogError(f"{what}: {error!r}") from error
+        raise LogError(f"{what}: {error!r}{denied_hint(error)}") from error
 
 
 async def start_client(what: str, client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
@@ -271,7 +297,7 @@ async def transaction(what: str, producer: TransactionalProducer, *, rival: str)
     except (*FAILURES, IllegalOperation) as error:
         if producer.fenced or isinstance(error, ProducerFenced | InvalidProducerEpoch):
             raise FencedError(f"{rival}: {error!r}") from error
-        raise LogError(f"{what}: {error!r}") from error
+        raise LogError(f"{what}: {error!r}{denied_hint(error)}") from error
 
 
 async def stop_quietly(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

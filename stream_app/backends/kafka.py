@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from stream_app import topics
-from stream_app.backends.clients import KafkaClients, kafka_call, start_client, stop_quietly
+from stream_app.backends.clients import KafkaClients, kafka_call, next_offset, start_client, stop_quietly
 from stream_app.backends.ports import Committed, LogError, Polled, UnusableError
 from stream_app.backends.writers import PartitionWriter
 from stream_app.core.effects import Effects, Position, decode_position
@@ -209,11 +209,10 @@ class KafkaPartitionLog:
         for place in (self._events, self._labels):
             fetched = self._consumer.highwater(place)
             end = None if fetched is None else max(fetched, self._ends.get(place, 0))
-            state = self._consumer._subscription.subscription
-            assigned = state.assignment.state_value(place) if state and state.assignment else None
-            if end is None or assigned is None or not assigned.has_valid_position:
+            position = next_offset(self._consumer, place)
+            if end is None or position is None:
                 return -1
-            lag += max(0, end - assigned.position)
+            lag += max(0, end - position)
         return lag
 
     def _refuse_beyond(self, announced: int, end: int) -> None:

@@ -139,6 +139,7 @@ class MemoryLog:
         outputs["features"] += effects.features
         outputs["examples"] += effects.examples
         outputs["closed"] += effects.closed
+        outputs["moments"] += effects.moments
         self._broker.dead_letters += [(letter.value, letter.reason, letter.offset) for letter in effects.dead_letters]
 
     def _write_changelog(self, effects: Effects) -> int:

@@ -39,6 +39,11 @@ class Polled(NamedTuple):
     labels: Sequence[Record]
     at_end: bool
 
+    @property
+    def records(self) -> int:
+        """How many."""
+        return len(self.events) + len(self.labels)
+
 
 class Committed(NamedTuple):
     """What a partition's group has committed: offsets to read next, and the position that travelled with them.

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_app.backends.ports import LogError
-from stream_app.observe import Observer
+from stream_app.observe import KafkaOp, Observer
 
 #: How often Kafka is asked, and how long an answer may take: readiness must tell within seconds.
 PULSE_S: Final = 2.0
@@ -20,7 +20,7 @@ PULSE_TIMEOUT_S: Final = 2.0
 class KafkaPulse:
     """Whether Kafka answers, asked every few seconds."""
 
-    def __init__(self, observer: Observer, op: str) -> None:
+    def __init__(self, observer: Observer, op: KafkaOp) -> None:
         self._observer = observer
         self._op = op
         self._next = 0.0

@@ -22,11 +22,13 @@ from stream_app.backends.clients import (
     ended,
     filled_batches,
     kafka_call,
+    next_offset,
     start_client,
     start_transactional,
     stop_quietly,
     transaction,
 )
+from stream_app.backends.newest import places_of
 from stream_app.backends.ports import LogError, UnusableError
 from stream_app.backends.pulse import KafkaPulse
 from stream_app.core.processor import Record
@@ -91,7 +93,7 @@ class SnapshotWriter:
         self._clients = clients
         self._topic = settings.topic(topics.SNAPSHOTS)
         self._client_id = f"{settings.group_id}-trainer"
-        self._transactional_id = f"{settings.topic_prefix}{settings.group_id}-trainer"
+        self._transactional_id = f"{settings.namespace}-trainer"
         self._producer: TransactionalProducer | None = None
 
     async def start(self) -> None:
@@ -145,10 +147,7 @@ class ExampleLog:
         consumer = self._clients.reader(fetch_wait_ms=_FETCH_WAIT_MS)
         await start_client("starting to read the examples", consumer)
         self._consumer = consumer
-        found = await kafka_call("reading the partitions", consumer._client.fetch_all_metadata())
-        places = [TopicPartition(self._topic, p) for p in sorted(found.partitions_for_topic(self._topic) or ())]
-        if not places:
-            raise LogError(f"topic {self._topic} does not exist: run `stream-app topics create`")
+        places = await places_of(consumer, self._topic)
         consumer.assign(places)
         starts = await kafka_call("reading the first offsets", consumer.beginning_offsets(places))
         ends = await kafka_call("reading the end offsets", consumer.end_offsets(places))
@@ -180,9 +179,9 @@ class ExampleLog:
         lag = 0
         for place in self._consumer.assignment():
             end = self._consumer.last_stable_offset(place)
-            state = self._consumer._subscription.subscription.assignment.state_value(place)
-            if end is not None and state is not None and state.has_valid_position:
-                lag += max(0, end - state.position)
+            position = next_offset(self._consumer, place)
+            if end is not None and position is not None:
+                lag += max(0, end - position)
         return lag
 
     async def stop(self) -> None:
@@ -198,7 +197,7 @@ class TrainerElection(ConsumerRebalanceListener):
     def __init__(self, settings: Settings, clients: KafkaClients) -> None:
         self._clients = clients
         self._client_id = f"{settings.group_id}-trainer"
-        self._group = f"{settings.topic_prefix}{settings.group_id}-trainer"
+        self._group = f"{settings.namespace}-trainer"
         self._topic = settings.topic(topics.SNAPSHOTS)
         self._consumer: AIOKafkaConsumer | None = None
         self.elected = asyncio.Event()

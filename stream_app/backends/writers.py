@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -41,6 +41,7 @@ from stream_app.backends.clients import (
 from stream_app.backends.group_commits import GroupCommits
 from stream_app.backends.ports import LogError
 from stream_app.backends.prepared_batch import PreparedBatch
+from stream_app.beside import beside
 from stream_app.core.effects import DeadLetter, Effects, Keyed, Position, encode_position
 from stream_app.core.native import engine
 from stream_app.settings import Settings
@@ -195,7 +196,7 @@ class ExactlyOnceWriter:
         self._clients = clients
         self._group_id = settings.group_id
         self._client_id = f"{settings.group_id}-worker"
-        self._transactional_id = f"{settings.topic_prefix}{settings.group_id}-{partition}"
+        self._transactional_id = f"{settings.namespace}-{partition}"
         self._producer: TransactionalProducer | None = None
 
     async def fence(self) -> None:
@@ -262,6 +263,7 @@ class _Sender:
             (settings.topic(topics.FEATURES), lambda effects: effects.features),
             (settings.topic(topics.EXAMPLES), lambda effects: effects.examples),
             (settings.topic(topics.CLOSED), lambda effects: effects.closed),
+            (settings.topic(topics.MOMENTS), lambda effects: effects.moments),
         ]
 
     async def outputs(self, producer: AIOKafkaProducer, effects: Effects) -> list[asyncio.Future[Any]]:
@@ -278,7 +280,13 @@ class _Sender:
     async def changelog(self, producer: AIOKafkaProducer, effects: Effects) -> list[tuple[asyncio.Future[Any], int]]:
         """Send the states; of each record batch its acknowledgement and its size."""
         states = [(visitor.encode(), blob) for visitor, blob in effects.states.items()]
-        return await self._send(producer, self._changelog, states)
+        written = [(key, blob) for key, blob in states if blob is not None]
+        if len(written) == len(states):
+            return await self._send(producer, self._changelog, written)
+        # Tombstones are so rare that the engine's records have none.
+        return await self._send_all(producer, self._changelog, filled_batches(
+            producer, ((key, blob, ()) for key, blob in states), now_ms=int(time.time() * 1000)
+        ))  # fmt: skip
 
     def offsets(self, position: Position) -> dict[TopicPartition, OffsetAndMetadata]:
         """What to commit for a position."""
@@ -296,12 +304,17 @@ class _Sender:
         headers: Mapping[str, Headers] = MappingProxyType({}),
     ) -> list[tuple[asyncio.Future[Any], int]]:
         now_ms = int(time.time() * 1000)
-        filled: Iterator[BatchBuilder]
+        filled: Iterable[BatchBuilder]
         # The engine's records have no headers: a batch with traced events in it takes the longer way.
         if self._native is not None and not headers:
-            filled = self._prepared(records, now_ms)
+            filled = await self._prepared(records, now_ms)
         else:
             filled = self._filled(producer, records, now_ms, headers)
+        return await self._send_all(producer, topic, filled)
+
+    async def _send_all(
+        self, producer: AIOKafkaProducer, topic: str, filled: Iterable[BatchBuilder]
+    ) -> list[tuple[asyncio.Future[Any], int]]:
         return [
             (await producer.send_batch(batch, topic, partition=self._partition), batch.record_count())
             for batch in filled
@@ -313,12 +326,12 @@ class _Sender:
         given = ((key, value, headers.get(_event_id(value), ()) if headers else ()) for key, value in records)
         return filled_batches(producer, given, now_ms=now_ms)
 
-    def _prepared(self, records: Sequence[Keyed], now_ms: int) -> Iterator[PreparedBatch]:
+    async def _prepared(self, records: Sequence[Keyed], now_ms: int) -> list[PreparedBatch]:
         """Record batches as `filled_batches` makes them, by the compiled engine."""
         assert self._native is not None
         given = records if isinstance(records, self._native.RecordList) else self._native.RecordList.of(records)
-        for count, body in given.batches(BATCH_BYTES_MAX):
-            yield PreparedBatch(count, body, timestamp=now_ms, transactional=self._transactional)
+        made = await beside(len(given), given.batches, BATCH_BYTES_MAX)
+        return [PreparedBatch(count, body, timestamp=now_ms, transactional=self._transactional) for count, body in made]
 
 
 class _Id(msgspec.Struct):

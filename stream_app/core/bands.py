@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_app.core.calibration import logit
+from stream_app.core.odds import lifted
 
 BandRule = Literal["fixed", "f1", "profit"]
 
@@ -138,8 +139,9 @@ class BandThresholds:
         offer, events = self._offer, self._counts.sum(axis=1)
         middle = 1.0 / (1.0 + np.exp(-((np.arange(_BINS) + 0.5) * _BIN - _LOGIT_MAX)))
         rate = (self._counts[:, 1] + _SCORE_EVENTS * middle) / (events + _SCORE_EVENTS)
-        lifted = offer.effect * rate / (1.0 + (offer.effect - 1.0) * rate)
-        gains = (events * (lifted * (offer.margin - offer.discount) - rate * offer.margin - offer.cost)).tolist()
+        gains = (
+            events * (lifted(rate, offer.effect) * (offer.margin - offer.discount) - rate * offer.margin - offer.cost)
+        ).tolist()
         low, high, best = _best_interval(gains)
         present = sum(gains[_bin(self.bands.fence_min) : _bin(self.bands.likely_min)])
         if best <= 0.0:

@@ -13,9 +13,18 @@ from zlib import crc32
 
 import msgspec
 
-from stream_app.core import checkouts, corrections, outcomes, records, session, state
+from stream_app.core import checkouts, corrections, moments, outcomes, records, session, state
 from stream_app.core.effects import Effects, Keyed, Position
-from stream_app.core.emission import MIX, Ending, Resolved, Scored, closed_record, write_examples, write_scores
+from stream_app.core.emission import (
+    MIX,
+    Ending,
+    Resolved,
+    Scored,
+    closed_record,
+    last_score,
+    write_examples,
+    write_scores,
+)
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
 from stream_app.core.pages import GROUP_CODE, step_group
 from stream_app.core.plan import Plan, Rules, Scorer
@@ -76,7 +85,9 @@ class Batch:
         self.changed: dict[str, state.Visitor] = {}
         self.rows: list[Scored] = []
         self.raw: list[tuple[float, ...]] = []
+        self.waiting: list[moments.Waiting] = []
         self.resolved: list[Resolved] = []
+        self.due: Sequence[str] = ()
         self.closed: list[Keyed] = []
         self.effects = effects_of(before, plan, now_ms)
         self.effects.closed = self.closed
@@ -100,18 +111,21 @@ class Batch:
             self._label(offset, label)
         for index, offset, event in events:
             self._event(index, offset, event)
-        # Besides those that were due before, whoever opened a session in this batch that is over at its end.
-        until, gap_ms = self.plan.due_until, self.rules.gap_ms
+        # Besides those that were due before, whoever has something in this batch that is over at its end.
+        self.due = due
+        until, gap_ms, quiet_ms = self.plan.due_until, self.rules.gap_ms, self.rules.quiet_ms
         for visitor_id in dict.fromkeys((*due, *self.changed)):
             visitor = self._visitor(visitor_id)
-            deadline = visitor.deadline(gap_ms)
-            if deadline is None or deadline <= until:
+            deadline = visitor.deadline(gap_ms, quiet_ms)
+            if deadline is not None and deadline <= until:
+                self._quiet(visitor_id, visitor, until)
                 self._close_due(visitor_id, visitor, until, len(self.plan.offsets))
-            self.changed[visitor_id] = visitor
 
     def score(self) -> None:
-        """Score what was folded, and write its records."""
+        """Score what was folded, and write its records and its moments."""
         write_scores(self.effects, self.rules, self.scorer, self.rows, self.raw, now_ms=self.now_ms)
+        turn = moments.units_of(self.rules.trend_turn)
+        moments.tell(self.effects, self.rows, self.raw, self.waiting, turn=turn, now_ms=self.now_ms)
 
     # ---- one record -------------------------------------------------------------------------------------------------
 
@@ -131,13 +145,17 @@ class Batch:
         here = Ending(BY_EVENT, offset, offset + 1)
         late = event_time + gap_ms <= self._watermark_before(index)
         self.effects.events[event.event_type, "late" if late else "scored"] += 1
+        # What its own event says of time comes too late for the visitor to be quiet.
+        self._quiet(visitor_id, visitor, self._watermark_before(index))
         self._close_due(visitor_id, visitor, watermark, index, event_time)
         if visitor.taught:
             corrections.forget(visitor, watermark, gap_ms=gap_ms, late_ms=self.rules.late_label_ms)
         if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
             visitor.history = state.History()
         current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
+        bot = event.bot is True
         if current is not None and session.must_split(current, event_time):
+            bot = current.bot = True
             self._close(visitor_id, visitor, current, here, event_time, "bound")
             current = None
         if current is None:
@@ -146,9 +164,9 @@ class Batch:
                 self._close(visitor_id, visitor, oldest, here, event_time, "bound")
             current = session.open_session(visitor, event, event_time)
             self.effects.sessions_opened += 1
+        current.bot = current.bot or bot
         group = step_group(event.event_type, event.page_url)
-        if group == _PURCHASE:
-            self._purchase(visitor_id, visitor, current, event, event_time, offset)
+        bought = group == _PURCHASE and self._purchase(visitor_id, visitor, current, event, event_time, offset)
         step = session.fold(current, event, event_time, group, visitor.history)
         # By position: a keyword costs as much as the field, and this is made for every event.
         sample = state.Sample(
@@ -183,10 +201,29 @@ class Batch:
             step.transition,
             sample.transitions,
         )
+        last = last_score(event.event_id, event_time, current.session_id, sample, "")
+        visitor.keep_score(current, last)
         self.rows.append(
-            Scored(event, event_time, current.session_id, current.events, late, sample, keys, visitor, watermark)
+            Scored(
+                event,
+                event_time,
+                current.session_id,
+                current.events,
+                late,
+                sample,
+                keys,
+                watermark,
+                last,
+                current,
+                current.item_last,
+                current.category_last,
+                keys.brands[current.brand_last] if current.brand_last >= 0 else None,
+                bought,
+                current.bot,
+            )
         )
         self.raw.append(step.raw)
+        self.effects.bot_events += current.bot
         outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
         visitor.events_offset = offset
         visitor.recent = [*visitor.recent[1 - state.RECENT_EVENTS_MAX :], fingerprint]
@@ -202,7 +239,8 @@ class Batch:
         event: Event,
         event_time: int,
         offset: int,
-    ) -> None:
+    ) -> bool:
+        """Whether it begins a checkout, and is not a further row of one."""
         same, order = session.is_same_checkout(current, event), session.order_of(event.order_id, event_time)
         if same:
             corrections.add_row(visitor, current, order)
@@ -211,6 +249,7 @@ class Batch:
             self._tell((BY_EVENT, offset), visitor_id, visitor, bought)
             session.start_episode(current, event_time)
         session.count_purchase(current, event, event_time, same_checkout=same)
+        return not same
 
     def _label(self, offset: int, label: CheckoutLabel) -> None:
         time = label.checkout_time
@@ -241,6 +280,8 @@ class Batch:
             return "corrected"
         else:
             came_of_it = self._what_it_told(visitor, mark)
+        if came_of_it in ("resolved", "matched") and all(told.order_id != mark.order_id for told in visitor.marks):
+            self._wait(moments.bought_by_label(len(self.rows), visitor_id, visitor, mark, gap_ms=self.rules.gap_ms))
         visitor.marks = marks
         return came_of_it
 
@@ -297,7 +338,30 @@ class Batch:
         # Its session is over and nothing of it is remembered, or its events are yet to come.
         return "unmatched" if mark.time + gap_ms <= self.watermark_before else "early"
 
-    # ---- sessions that end ------------------------------------------------------------------------------------------
+    # ---- sessions that are quiet, sessions that end -----------------------------------------------------------------
+
+    def _quiet(self, visitor_id: str, visitor: state.Visitor, until: int) -> None:
+        """Tell which of the visitor's sessions the watermark `until` has found quiet, and had not before."""
+        gap_ms = self.rules.gap_ms
+        found = [
+            (quiet_at, current.session_id, current)
+            for current in visitor.sessions
+            if (quiet_at := current.quiet_at(gap_ms, self.rules.quiet_ms)) is not None and quiet_at <= until
+        ]
+        # In the order in which they fell quiet: one look may find what two would have, where batches are cut elsewhere.
+        for quiet_at, _, current in sorted(found, key=lambda one: one[:2]):
+            deadline = current.last + gap_ms
+            if deadline > until or self._step_to(quiet_at) < self._step_to(deadline):
+                self._wait(moments.quiet(len(self.rows), visitor_id, visitor, current))
+                self.changed[visitor_id] = visitor
+
+    def _step_to(self, time: int) -> int:
+        """Which event's watermark reached the time: −1 for what was reached before the batch, N if none did."""
+        return -1 if time <= self.watermark_before else bisect_left(self.plan.watermarks, time)
+
+    def _wait(self, waiting: moments.Waiting | None) -> None:
+        if waiting is not None:
+            self.waiting.append(waiting)
 
     def _close_due(
         self, visitor_id: str, visitor: state.Visitor, watermark: int, index: int, event_time: int | None = None
@@ -356,6 +420,7 @@ class Batch:
         self.closed.append((visitor_id.encode(), records.encode(closed)))
         self.effects.sessions_closed += 1
         self.effects.sessions_bound += reason == "bound"
+        self.effects.bot_sessions += current.bot
         session.remember_finished(visitor.history, current)
         self.changed[visitor_id] = visitor
 
@@ -363,12 +428,14 @@ class Batch:
 
     def write_states(self) -> None:
         """Write the states, complete with their scores, and say which deadlines they change."""
-        due = set(self.plan.due)
-        schedule, gap_ms = self.schedule, self.rules.gap_ms
+        due = set(self.due)
+        schedule, gap_ms, quiet_ms = self.schedule, self.rules.gap_ms, self.rules.quiet_ms
         for visitor_id, visitor in self.changed.items():
             self.effects.states[visitor_id] = state.encode(visitor)
+        # Who was looked at too early, since deadlines are lazy, has only another deadline.
+        for visitor_id in dict.fromkeys((*self.changed, *self.due)):
             known = schedule.get(visitor_id)
-            deadline = visitor.deadline(gap_ms)
+            deadline = self.visitors[visitor_id].deadline(gap_ms, quiet_ms)
             earlier = deadline is not None and (known is None or deadline < known)
             if earlier or (visitor_id in due and deadline != known):
                 self.effects.deadlines[visitor_id] = deadline

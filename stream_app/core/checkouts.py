@@ -8,6 +8,7 @@ end corrects what was taught then (`corrections.py`), by the same rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from stream_app.core.session import order_of
@@ -23,11 +24,14 @@ def fits(session: Session | Taught, mark: Mark, *, gap_ms: int) -> bool:
     return _may_name(mark, session) and session.start <= mark.time <= session.last + gap_ms
 
 
-def saw_order(session: Session | Taught, mark: Mark, *, gap_ms: int) -> bool:
-    """Whether the told checkout is one of the session's purchase events: by its id, or close to one without an id."""
+def saw_order(session: Session | Taught, mark: Mark, *, gap_ms: int, orders: Sequence[str] | None = None) -> bool:
+    """Whether the told checkout is one of the session's purchase events: by its id, or close to one without an id.
+
+    Of `orders`, where they are given, instead of `session.orders`.
+    """
     if not _may_name(mark, session):
         return False
-    for order in session.orders:
+    for order in session.orders if orders is None else orders:
         if order == order_of(mark.order_id, mark.time):
             return True
         if order.startswith("@") and abs(mark.time - int(order[1:])) <= ORDER_MATCH_MS:

@@ -34,14 +34,20 @@ REJECT_REASONS: Final = (
     "time_out_of_range",
     "wrong_key",
     "bad_row",
+    "not_avro",
+    "unknown_schema",
 )
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """Why a record was not accepted: `reason` is one of `REJECT_REASONS`, `detail` says got / expected / where."""
+    """Why a record was not accepted: `reason` is one of `REJECT_REASONS`, `detail` says got / expected / where.
+
+    `field` is `event_type` where nothing is wrong but that, so that somebody can count what is not known (yet).
+    """
 
     reason: str
     detail: str
+    field: str = ""
 
 
 #: Details travel in a dead letter's header and in log lines, and may quote what came in: longer ones are cut.
@@ -54,6 +60,9 @@ KEY_SHOWN_MAX: Final = 40
 # is read: the rest may quote the record.
 _MISSING_FIELD: Final = re.compile(r"Object missing required field ")
 _WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `")
+
+#: What it ends with is the place, whatever is quoted before.
+_AT_EVENT_TYPE: Final = " - at `$.event_type`"
 
 _EVENT_DECODER = msgspec.json.Decoder(Event)
 _LABEL_DECODER = msgspec.json.Decoder(CheckoutLabel)
@@ -124,7 +133,10 @@ def _decode(decoder: msgspec.json.Decoder[_T], value: bytes | None) -> _T | Reje
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:
-        return Rejected(_validation_reason(str(error)), str(error)[:DETAIL_LENGTH_MAX])
+        message = str(error)
+        reason = _validation_reason(message)
+        is_of_type = reason == "invalid_value" and message.endswith(_AT_EVENT_TYPE)
+        return Rejected(reason, message[:DETAIL_LENGTH_MAX], "event_type" if is_of_type else "")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Rejected("not_json", f"got bytes that are not JSON ({error}), expected a JSON object")
     except RecursionError:

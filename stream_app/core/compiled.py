@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core import codec, events, features, pages, records, session, state
+from stream_app.core import codec, events, features, moments, pages, records, session, state
 from stream_app.core.batch import Batch, count_rejected, effects_of, open_visitors
 from stream_app.core.effects import Effects, Keyed, Position
 from stream_app.core.emission import MIX, ORDINAL_BITS, example_records, ordinals, reasons_of
@@ -34,6 +34,10 @@ def settings_of(rules: Rules) -> dict[str, Any]:
     """Everything that the engine is not to know by itself."""
     return {
         "gap_ms": rules.gap_ms,
+        "quiet_ms": rules.quiet_ms,
+        "trend_turn": moments.units_of(rules.trend_turn),
+        "logit_units": moments.LOGIT_UNITS,
+        "mean_share": moments.MEAN_SHARE,
         "history_ttl_ms": rules.history_ttl_ms,
         "late_label_ms": rules.late_label_ms,
         "reservoir_size": rules.reservoir_size,
@@ -46,6 +50,7 @@ def settings_of(rules: Rules) -> dict[str, Any]:
         "feature_names": list(features.FEATURE_NAMES),
         "feature_schema": features.FEATURE_SCHEMA,
         "raw_count": len(features.RAW),
+        **{f"raw_{name}": features.RAW.index(name) for name in ("cart_value", "purchases", "mobile")},
         "state_version": state.STATE_VERSION,
         "event_time_min": events.EVENT_TIME_MS_MIN,
         "event_time_ahead_max": events.EVENT_TIME_AHEAD_MS_MAX,
@@ -56,6 +61,8 @@ def settings_of(rules: Rules) -> dict[str, Any]:
         "quantity_max": events.QUANTITY_MAX,
         "session_events_max": session.SESSION_EVENTS_MAX,
         "session_age_max": session.SESSION_AGE_MS_MAX,
+        "haste_step_ms": session.HASTE_STEP_MS,
+        "haste_ms_max": session.HASTE_MS_MAX,
         "open_sessions_max": state.OPEN_SESSIONS_MAX,
         "tracked_keys_max": state.TRACKED_KEYS_MAX,
         "tracked_chars_max": state.TRACKED_CHARS_MAX,
@@ -148,10 +155,13 @@ class CompiledBatch:
             reasons=reasons,
             others=others,
         )
+        effects.moments, told = folded.moments(moments.logits(scores), self._now_ms)
+        effects.moments_told.update(dict(told))
         effects.bands.update({band: n for band, n in zip(records.BANDS, counts, strict=True) if n})
         effects.events.update(dict(folded.counts()))
         opened, closed, bound = folded.sessions()
         effects.sessions_opened, effects.sessions_closed, effects.sessions_bound = opened, closed, bound
+        effects.bot_events, effects.bot_sessions = folded.bots()
         effects.closed = folded.closed()
         effects.states, effects.deadlines = folded.states(self._schedule.deadlines)
 
@@ -178,12 +188,16 @@ class CompiledBatch:
         effects.states.update(theirs.states)
         effects.deadlines.update(theirs.deadlines)
         effects.bands += theirs.bands
+        effects.moments = [*effects.moments, *theirs.moments]
+        effects.moments_told += theirs.moments_told
         effects.score_values = np.concatenate((effects.score_values, theirs.score_values))
         effects.events += theirs.events
         effects.labels += theirs.labels
         effects.sessions_opened += theirs.sessions_opened
         effects.sessions_closed += theirs.sessions_closed
         effects.sessions_bound += theirs.sessions_bound
+        effects.bot_events += theirs.bot_events
+        effects.bot_sessions += theirs.bot_sessions
 
     def _left_events(self, folded: Any) -> Iterator[tuple[int, int, Event]]:
         plan = self._plan

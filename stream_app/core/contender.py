@@ -162,7 +162,7 @@ class Contender:
         frozen, joined = str(values["frozen"]), int(values["joined"])
         own.restore([float(value) for value in values["own"]])
         against.restore([float(value) for value in values["against"]])
-        self.model.restore(values["classifier"])
+        self.model.restore(values["classifier"], learns=True)
         self.updates, self.positives, self.negatives = updates, positives, negatives
         self.frozen, self.joined = frozen, joined
         self._own, self._against = own, against

@@ -78,7 +78,9 @@ def add_row(visitor: Visitor, session: Session, order: str) -> None:
 
 def is_told(visitor: Visitor, mark: Mark, *, gap_ms: int) -> bool:
     """Whether the checkout is one of which an outcome is remembered."""
-    return any(saw_order(taught, mark, gap_ms=gap_ms) for taught in visitor.taught)
+    return any(
+        saw_order(taught, mark, gap_ms=gap_ms, orders=[*taught.orders, *taught.purchases]) for taught in visitor.taught
+    )
 
 
 def tell_checkout(
@@ -91,7 +93,7 @@ def tell_checkout(
     """
     if any(fits(s, mark, gap_ms=gap_ms) or saw_order(s, mark, gap_ms=gap_ms) for s in visitor.sessions):
         return []
-    if any(taught.source != LABEL and saw_order(taught, mark, gap_ms=gap_ms) for taught in visitor.taught):
+    if any(saw_order(taught, mark, gap_ms=gap_ms, orders=_purchases(taught)) for taught in visitor.taught):
         return []
     claim = [t for t in visitor.taught if t.source != PURCHASE and fits(t, mark, gap_ms=gap_ms)]
     if not claim:
@@ -107,7 +109,9 @@ def tell_checkout(
             continue
         first, rest = parts
         orders = [order_of(mark.order_id, mark.time)]
-        now = msgspec.structs.replace(first, label=1, source=LABEL, time=mark.time, orders=orders)
+        now = msgspec.structs.replace(
+            first, label=1, source=LABEL, time=mark.time, orders=orders, purchases=_purchases(taught)
+        )
         found.append(Correction(now, taught, rest is not None and touched_by(rest) is not None))
         told += [now] if rest is None else [now, rest]
     if not _are_kept(found, gap_ms + late_ms, watermark):
@@ -147,6 +151,11 @@ def tell_anew(correction: Correction, visitor_id: str, *, events_offset: int) ->
         touched.carted = whole is not None and whole.carted
         touched.parted = parted
     return [outcome._replace(source="label", previous=before.label, previous_time=before.time) for outcome in outcomes]
+
+
+def _purchases(taught: Taught) -> list[str]:
+    """The orders of purchase events, over which they have the say."""
+    return taught.purchases if taught.source == LABEL else taught.orders
 
 
 def _are_kept(found: list[Correction], kept_ms: int, watermark: int) -> bool:

@@ -108,11 +108,12 @@ class Effects:
     features: Sequence[Keyed] = field(default_factory=list)
     examples: Sequence[Keyed] = field(default_factory=list)
     closed: Sequence[Keyed] = field(default_factory=list)
+    moments: Sequence[Keyed] = field(default_factory=list)
     #: event id → headers that its score's record is to carry; of traced events only
     score_headers: Mapping[str, Sequence[tuple[str, bytes]]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    #: visitor → its new blob
-    states: dict[str, bytes] = field(default_factory=dict)
+    #: visitor → its new blob; None where it is forgotten
+    states: dict[str, bytes | None] = field(default_factory=dict)
     #: visitor → when to look at it again (ms event time), None to forget; only where it changed
     deadlines: dict[str, int | None] = field(default_factory=dict)
     #: event type and outcome → events; label outcome → labels; sessions opened and closed
@@ -122,9 +123,14 @@ class Effects:
     sessions_closed: int = 0
     #: of those, sessions that their bounds have ended: a bot's
     sessions_bound: int = 0
+    #: scored events and closed sessions that are a bot's
+    bot_events: int = 0
+    bot_sessions: int = 0
     #: events whose own time lies ahead of the broker's, and visitors that belong to another partition
     ahead: int = 0
     strays: int = 0
+    #: kind → moments
+    moments_told: Counter[str] = field(default_factory=Counter)
     #: of the scored events: how many in each band, and the scores themselves, shape (N,), in no order
     bands: Counter[str] = field(default_factory=Counter)
     score_values: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)

@@ -39,8 +39,16 @@ class Scored(NamedTuple):
     late: bool
     sample: state.Sample
     keys: Keys
-    visitor: state.Visitor
     watermark: int
+    last: state.LastScore
+    #: for moments: whose event it is, what was last touched in the episode by then, whether a checkout began with it
+    session: state.Session
+    item_last: str | None
+    category_last: str | None
+    brand_last: str | None
+    bought: bool
+    #: its session was known to be a bot's by then
+    bot: bool
 
 
 class Ending(NamedTuple):
@@ -88,7 +96,7 @@ def write_scores(
     feature_records: list[Keyed] = []
     score_records: list[Keyed] = []
     for row, score, data, numbers, why in zip(rows, scores, packed, values, reasons, strict=True):
-        event, event_time, session_id, events, late, sample, keys, visitor, watermark = row
+        event, event_time, session_id, events, late, sample, keys, watermark, last = row[:9]
         sample.score, sample.x, sample.model_version, sample.cold = score, data, version, cold
         code = (score >= fence) + (score >= likely)
         bands[code] += 1
@@ -133,17 +141,18 @@ def write_scores(
                         now_ms,
                         watermark,
                         why,
+                        True if row.bot else msgspec.UNSET,
                     )
                 ),
             )
         )
-        visitor.last_score = last_score(event_id, event_time, session_id, sample, band)
+        last.score, last.x, last.model_version, last.cold, last.band = score, data, version, cold, band
     effects.features, effects.scores = feature_records, score_records
     effects.bands.update({band: count for band, count in zip(records.BANDS, bands, strict=True) if count})
 
 
 def last_score(event_id: str, event_time: int, session_id: str, sample: state.Sample, band: str) -> state.LastScore:
-    """What is kept of a scored event until its visitor's next one; the sample must be complete."""
+    """What is kept of a scored event until its visitor's next one; as complete as the sample is."""
     return state.LastScore(
         event_id,
         event_time,
@@ -286,4 +295,6 @@ def closed_record(
         position=ending.trigger,
         next_offset=ending.next_offset,
         labels_offset=labels_offset,
+        category=session.category_last or session.category_before,
+        bot=session.bot,
     )

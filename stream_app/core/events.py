@@ -66,7 +66,8 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     """One thing a visitor did, as a fact with its own time.
 
     `event_time` is an integer of milliseconds UTC once decoded, although the wire also allows RFC 3339. Without
-    `session_id` the session is derived from the visitor's inactivity gap.
+    `session_id` the session is derived from the visitor's inactivity gap. `bot` says that no person did it: its session
+    is scored from then on, and not learned from (docs/quality.md).
     """
 
     event_id: Identifier
@@ -87,13 +88,15 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     country: ShortText | None = None
     device: ShortText | None = None
     search_term: Text | None = None
+    bot: bool | None = None
 
 
 class CheckoutLabel(msgspec.Struct, gc=False, omit_defaults=True):
     """A checkout told by the order system, apart from the clickstream and perhaps late.
 
     It says what became of a session; by design it never changes a feature. `kind` `refund` and `cancel` take back
-    the order of the same `order_id`.
+    the order of the same `order_id`. `discount_percent` is what a redeemed offer took off the list price, `value` what
+    was paid after that: without it nobody can tell what an offer has cost.
     """
 
     visitor_id: Identifier
@@ -103,3 +106,4 @@ class CheckoutLabel(msgspec.Struct, gc=False, omit_defaults=True):
     value: Amount | None = None
     currency: ShortText | None = None
     kind: Literal["checkout", "refund", "cancel"] = "checkout"
+    discount_percent: Annotated[float, msgspec.Meta(ge=0.0, lt=100.0)] | None = None

@@ -27,6 +27,7 @@ from stream_app.core.zoo.graph import NonFiniteError
 from stream_app.core.zoo.inputs import CLOCK_FEATURES, INPUT_NAMES, LEARNED_FEATURES, Matrix, PurchasePriors, Rows
 from stream_app.core.zoo.outline import outline
 from stream_app.core.zoo.reader import from_plain
+from stream_app.core.zoo.trial import try_learning, try_predicting
 from stream_app.core.zoo.writer import to_plain
 
 __all__ = [
@@ -174,13 +175,14 @@ class IntentModel:
             raise NonFiniteError(f"model {self.name}: {error}") from None
         return {"name": self.name, "inputs": _INPUTS, "calibrator": self.calibrator.export(), **plain}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from an `export`.
+    def restore(self, state: dict[str, Any], *, learns: bool = False) -> None:
+        """Continue from an `export`; `learns` says whether it is to learn as well as to predict.
 
         Raises
         ------
         ValueError
-            If it is another model's, of one with other inputs, or damaged; nothing has changed then.
+            If it is another model's, of one with other inputs, damaged, or of a River whose classifiers were others;
+            nothing has changed then.
         """
         got = (state.get("name"), state.get("inputs")) if isinstance(state, dict) else None
         if got != (self.name, _INPUTS):
@@ -193,6 +195,10 @@ class IntentModel:
         classifier = from_plain(state)
         if outline(classifier) != outline(self.classifier):
             raise ValueError(f"got a snapshot of {outline(classifier)}, expected {outline(self.classifier)}")
+        if learns:
+            try_learning(from_plain(state))
+        else:
+            try_predicting(classifier)
         self._failure = None
         self.calibrator = calibrator
         self._use(classifier)
@@ -219,7 +225,8 @@ def input_rows(priors: PurchasePriors, examples: Sequence[Example]) -> Rows:
     """The inputs of examples, as the pipeline's transformer makes them of `river_input`."""
     packed = b"".join([_PACKED.pack(*msgspec.structs.astuple(example.features)) for example in examples])
     x = np.frombuffer(packed).reshape(len(examples), len(FEATURE_NAMES))
-    return Rows(priors.matrix(x, [example.keys for example in examples]))
+    keys = [example.keys for example in examples]
+    return Rows(priors.matrix(x, keys), keys)
 
 
 def learn_touched(priors: PurchasePriors, example: Example) -> None:

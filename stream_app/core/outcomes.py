@@ -7,7 +7,8 @@ checkout is learned within a second whoever tells it; any other waits for its se
 after a label with an event time before it. Either way an event has one label, 0 or 1, as long as the label comes before
 its session's end (docs/adr/0016 says where not); when it does decides at most which events of a long episode are
 sampled, with which weights. What comes later corrects it (`corrections.py`). The example carries the event's features
-and score as they were served; nothing is recomputed, and a label never changes a feature. The reservoir keeps at most K
+and score as they were served; nothing is recomputed, and a label never changes a feature. A bot's session has no
+outcomes from where it is known to be one. The reservoir keeps at most K
 events of an episode, those with the smallest hash of the event: a uniform sample that any replay repeats.
 """
 
@@ -49,7 +50,13 @@ class Outcome(NamedTuple):
 
 
 def admit(session: Session, sample: Sample, *, reservoir_size: int) -> None:
-    """Offer a scored event to the episode's reservoir; the ones with the smallest rank stay, in order of arrival."""
+    """Offer a scored event to the episode's reservoir; the ones with the smallest rank stay, in order of arrival.
+
+    A bot's teach nothing, and nor do those before it was known to be one.
+    """
+    if session.bot:
+        session.samples, session.population = [], 0
+        return
     session.population += 1
     samples = session.samples
     if len(samples) < reservoir_size:
@@ -66,9 +73,9 @@ def resolve(
 ) -> Taught | None:
     """Take the samples up to event time `until` (all if None) out of the reservoir; None if there are none.
 
-    `source` is a code of `Taught.source`.
+    A bot's session has none. `source` is a code of `Taught.source`.
     """
-    if not session.samples:
+    if session.bot or not session.samples:
         return None
     whole = Taught(
         session.session_id,
@@ -90,6 +97,7 @@ def resolve(
         dict(session.transitions),
         session.transitions_told,
         session.samples,
+        session.orders if source == LABEL else [],
     )
     parts = part(whole, until)
     if parts is None:

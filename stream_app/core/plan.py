@@ -91,6 +91,10 @@ class Rules:
     cache_visitors_max: int
     band_fence_min: float
     band_likely_min: float
+    #: event time without an event after which a session with something in its cart is quiet; not below `gap_ms`: never
+    quiet_ms: int = 60_000
+    #: logits above (and below) the session's mean at which a score's trend has turned
+    trend_turn: float = 0.5
     #: which scores come with reasons
     reasons: Literal["off", "fence", "sampled", "all"] = "off"
     #: who folds: the compiled engine or its reference in Python; `auto` is the former where it is built

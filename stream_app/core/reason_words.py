@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from stream_app.core.reasons import REASONS, Reason
+from stream_app.core.reason_catalogue import REASONS, Reason
 from stream_app.core.records import Keys
 
 #: Characters of a shop's own name of something: enough to recognise it, and a line stays one.

@@ -79,7 +79,8 @@ class ScoreRecord(msgspec.Struct, gc=False):
     the event arrived after its session should have been over. `watermark` is the event time (ms) up to which sessions
     are over after this event, −1 unknown: with it a replay knows where the wall clock has moved an idle partition on.
     `reasons` are the strongest three with their contributions to the logit (docs/reasons.md), left out where none were
-    asked for (the setting `reasons`) or the score is cold.
+    asked for (the setting `reasons`) or the score is cold. `bot` is there, and true, where the session was known to be
+    no person's by then: nothing is learned from the event, and no moment told.
     """
 
     event_id: str
@@ -98,6 +99,7 @@ class ScoreRecord(msgspec.Struct, gc=False):
     scored_at: int
     watermark: int
     reasons: Reasons | msgspec.UnsetType = msgspec.UNSET
+    bot: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Example(msgspec.Struct, gc=False):
@@ -143,10 +145,11 @@ class Example(msgspec.Struct, gc=False):
 class ClosedSession(msgspec.Struct, gc=False):
     """`sessions.closed.v1`: one summary per finished session. `spend` in the shop's currency, `duration_ms` ≥ 0.
 
-    The last three fields say where in the stream it ended, so that a replay can end it at the same place. `position` is
-    that of its examples without their ordinal: `[1, event offset]`, or `[2, its deadline in ms]` by the clock alone.
-    `next_offset` is the offset after the last event read by then, `labels_offset` that of the visitor's last label told
-    by then, −1 without one.
+    `position`, `next_offset` and `labels_offset` say where in the stream it ended, so that a replay can end it at the
+    same place. `position` is that of its examples without their ordinal: `[1, event offset]`, or `[2, its deadline in
+    ms]` by the clock alone. `next_offset` is the offset after the last event read by then, `labels_offset` that of the
+    visitor's last label told by then, −1 without one. `category` is the one last touched, None without one. `bot` says
+    that it was no person's.
     """
 
     visitor_id: str
@@ -164,6 +167,50 @@ class ClosedSession(msgspec.Struct, gc=False):
     position: tuple[int, int] = (-1, -1)
     next_offset: int = -1
     labels_offset: int = -1
+    category: str | None = None
+    bot: bool = False
+
+
+class Moment(msgspec.Struct, gc=False, omit_defaults=True):
+    """`intent.moments.v1`: a session in which one may want to act now, with all that a policy looks at.
+
+    `band`: the score is in another band than the session's score before it (`previous_band`; left out for the first
+    score, which counts unless its band is the lowest). `trend`: the score's trend has turned. `quiet`: something is in
+    the cart, and nothing has come for a while. `bought`: a checkout was seen, as an event or by a label: stop.
+
+    `event_id`, `event_time` and `events` are of the session's newest event, and so are the score and what belongs to
+    it. `trend` is the logit of the score less the decayed mean of the episode's logits before. `features` holds one
+    number for each registered name. `purchases` counts the checkouts that events have told in this session; `item_id`,
+    `category` and `brand` are those last touched in the episode; `device` is `mobile` or left out. `scored_at` is the
+    wall clock when the moment was told. What is not known is left out.
+
+    `moment_id` is unique within its session, and a repetition has the same: the event's id, or of a `bought` that a
+    label has told the order's, a colon, and the kind.
+    """
+
+    moment_id: str
+    kind: str
+    visitor_id: str
+    session_id: str
+    event_id: str
+    event_time: int
+    events: int
+    score: float
+    band: str
+    trend: float
+    cart_value: float
+    purchases: int
+    features: Any
+    model_version: int
+    cold: bool
+    scored_at: int
+    previous_band: str | None = None
+    item_id: str | None = None
+    category: str | None = None
+    brand: str | None = None
+    source: str | None = None
+    country: str | None = None
+    device: str | None = None
 
 
 #: Bands of the score, from the settings' thresholds.
@@ -172,7 +219,7 @@ BANDS: Final = ("unlikely", "on_the_fence", "likely")
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def encode(record: FeatureRecord | ScoreRecord | Example | ClosedSession) -> bytes:
+def encode(record: FeatureRecord | ScoreRecord | Example | ClosedSession | Moment) -> bytes:
     """The record's JSON."""
     return _ENCODER.encode(record)
 

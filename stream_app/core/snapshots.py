@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -55,6 +55,10 @@ _ARRAY_EXT: Final = 1
 
 #: Prior entries by key, None for those dropped.
 Changes = list[tuple[EntryKey, list[float] | None]]
+
+
+#: The reason of a snapshot that a newer program has written. An older one is learned anew, from the examples.
+NEWER: Final = "newer_schema"
 
 
 class RefusedError(ValueError):
@@ -196,11 +200,13 @@ def encode_command(command: Command, *, secret: bytes) -> Signed:
     return COMMAND_KEY, value, sign(COMMAND_KEY, value, secret)
 
 
-def read_command(key: bytes | None, value: bytes | None, signature: bytes | None, *, secret: bytes) -> Command | None:
+def read_command(
+    key: bytes | None, value: bytes | None, signature: bytes | None, *, secret: bytes, former: Sequence[bytes] = ()
+) -> Command | None:
     """The command in a record; None if it holds something else. Raises RefusedError as `SnapshotReader.read`."""
     if key != COMMAND_KEY or value is None:
         return None
-    _check_signature(key, value, signature, secret)
+    _check_signature(key, value, signature, (secret, *former))
     try:
         return _COMMAND_DECODER.decode(value)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
@@ -208,11 +214,20 @@ def read_command(key: bytes | None, value: bytes | None, signature: bytes | None
 
 
 class SnapshotReader:
-    """Follows the snapshots: for `learning` also challengers and waiting examples. `secret` checks the signatures."""
+    """Follows the snapshots: for `learning` also challengers and waiting examples.
 
-    def __init__(self, *, secret: bytes, learning: bool = False) -> None:
-        self._secret = secret
+    `secret` checks the signatures; those of `former` keys are good as well, while keys are being changed.
+    """
+
+    def __init__(self, *, secret: bytes, former: Sequence[bytes] = (), learning: bool = False) -> None:
+        self._secrets = (secret, *former)
         self._learning = learning
+        #: where `learning`: entries whose newest record a former key has signed; without it they would be refused
+        self.signed_formerly: set[EntryKey] = set()
+        #: the same of challengers and waiting examples, whole: some are of models that are gone
+        self.others_signed_formerly: dict[bytes, bytes] = {}
+        #: the same of the head
+        self.head_signed_formerly = False
         self._staged: dict[EntryKey, Entry] = {}
         self._challengers: dict[str, Challenger] = {}
         self._waiting: dict[bytes, Waiting] = {}
@@ -231,7 +246,11 @@ class SnapshotReader:
         challenger, waiting = key.startswith(_CHALLENGER), key.startswith(_WAITING)
         if key != HEAD_KEY and not is_prior(key) and not (self._learning and (challenger or waiting)):
             return None
-        _check_signature(key, value, signature, self._secret)
+        formerly = _check_signature(key, value, signature, self._secrets) > 0
+        if challenger or waiting:
+            self.others_signed_formerly.pop(key, None)
+            if formerly:
+                self.others_signed_formerly[key] = value
         try:
             if challenger:
                 self._challengers[key.removeprefix(_CHALLENGER).decode()] = _CHALLENGER_DECODER.decode(value)
@@ -242,12 +261,20 @@ class SnapshotReader:
             if key != HEAD_KEY:
                 kind, _, name = key.removeprefix(_PRIOR).decode().partition("/")
                 self._staged[kind, name] = _ENTRY_DECODER.decode(value)
+                if formerly and self._learning:
+                    self.signed_formerly.add((kind, name))
+                else:
+                    self.signed_formerly.discard((kind, name))
                 return None
             head = _HEAD_DECODER.decode(value)
+            self.head_signed_formerly = formerly
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError, IndexError) as error:
             raise RefusedError("damaged", f"record {key!r}: {error}") from None
         if head.schema != SNAPSHOT_SCHEMA:
-            raise RefusedError("foreign_schema", f"got schema {head.schema}, expected {SNAPSHOT_SCHEMA}")
+            raise RefusedError(
+                NEWER if head.schema > SNAPSHOT_SCHEMA else "foreign_schema",
+                f"got schema {head.schema}, expected {SNAPSHOT_SCHEMA}",
+            )
         return self._complete(head)
 
     def _complete(self, head: Head) -> Snapshot:
@@ -289,11 +316,14 @@ class SnapshotReader:
             raise RefusedError("damaged", f"waiting examples of version {head.version}: {error}") from None
 
 
-def _check_signature(key: bytes, value: bytes, signature: bytes | None, secret: bytes) -> None:
+def _check_signature(key: bytes, value: bytes, signature: bytes | None, secrets: Sequence[bytes]) -> int:
+    """Which of the keys has signed the record."""
     if signature is None:
         raise RefusedError("unsigned", f"record {key!r} has no {SIGNATURE_HEADER} header")
-    if not hmac.compare_digest(signature, sign(key, value, secret)):
-        raise RefusedError("bad_signature", f"record {key!r} was not signed with our snapshot_key")
+    for place, secret in enumerate(secrets):
+        if hmac.compare_digest(signature, sign(key, value, secret)):
+            return place
+    raise RefusedError("bad_signature", f"record {key!r} was not signed with our snapshot_key")
 
 
 def _is_finite(value: Any) -> bool:

@@ -11,10 +11,12 @@ its bound.
 from __future__ import annotations
 
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
-#: First byte of every blob. Raise it when the layout changes, and teach `decode` the old one.
+#: First byte of every blob. Raise it when the layout changes, and teach `decode` the old one. A field at the end of a
+#: struct, with a default, is no other layout: a blob without it is read, and one with it by a program that knows none.
 STATE_VERSION: Final = 1
 
 #: Distinct items, categories and brands tracked per episode. A person views a handful and the 99.9th percentile of the
@@ -163,6 +165,32 @@ class Session(msgspec.Struct, array_like=True):
     #: transition (`pages.transition_code`) → times, at most TRANSITION_TIMES_MAX; and those accounted for, as `touched`
     transitions: dict[int, int] = {}
     transitions_told: dict[int, int] = {}
+    # What moments are told from (`moments.py`). No feature reads it: it depends on the scores, on labels, on the clock.
+    #: of its newest score the band's code, −1 before there is one, and the trend; then the decayed mean of the logits,
+    #: that one included, both in thousandths, and the side on which the trend was last seen: 1, −1, 0 neither yet
+    band: int = -1
+    trend: int = 0
+    logit_mean: int = 0
+    side: int = 0
+    #: its `last` when it was told that it is quiet, and the time of the newest checkout that a label has told; 0 never
+    quiet_told: int = 0
+    checkout_told: int = 0
+    #: place among `brands`, −1 for none
+    brand_last: int = -1
+    #: its newest score, where the visitor's newest is of another session
+    scored: LastScore | None = None
+    #: the category last touched in the episodes before this one
+    category_before: str | None = None
+    #: no person's: nothing is learned from it any more, and no moment told of it (docs/quality.md)
+    bot: bool = False
+    #: how far its events are ahead of one every `session.HASTE_STEP_MS`
+    haste: int = 0
+
+    def quiet_at(self, gap_ms: int, quiet_ms: int) -> int | None:
+        """The event time (ms) at which it has been quiet for long with a full cart; None if it is not to be told."""
+        if self.cart_count and self.cart_time > self.checkout_told and self.quiet_told != self.last and not self.bot:
+            return self.last + quiet_ms if quiet_ms < gap_ms else None
+        return None
 
 
 class History(msgspec.Struct, array_like=True, gc=False):
@@ -196,7 +224,8 @@ class Taught(msgspec.Struct, array_like=True, gc=False):
 
     The samples of a part of an episode, with the names behind them (see `Sample`). `source` is the code of what told
     it; `orders` are those of the checkout that it led to, or else those of all the session's purchases, see
-    `session.order_of`. `touched_before` and `transitions_before` say what an earlier outcome of the episode has
+    `session.order_of`; `purchases` those of the session's purchases where `orders` are of a label's checkout.
+    `touched_before` and `transitions_before` say what an earlier outcome of the episode has
     accounted for, see `Session.touched`.
     """
 
@@ -219,6 +248,7 @@ class Taught(msgspec.Struct, array_like=True, gc=False):
     transitions: dict[int, int]
     transitions_before: dict[int, int]
     samples: list[Sample]
+    purchases: list[str] = []
 
 
 class LastScore(msgspec.Struct, array_like=True, gc=False):
@@ -258,9 +288,31 @@ class Visitor(msgspec.Struct, array_like=True):
     #: order ids; at most TAKEN_BACK_MAX, the latest ones
     taken_back: list[str] = []
 
-    def deadline(self, gap_ms: int) -> int | None:
-        """The event time (ms) at which a session of the visitor is over; None if none is open."""
-        return min(session.last for session in self.sessions) + gap_ms if self.sessions else None
+    def deadline(self, gap_ms: int, quiet_ms: int) -> int | None:
+        """The event time (ms) at which a session of the visitor is over or quiet; None if none is open."""
+        earliest: int | None = None
+        for session in self.sessions:
+            quiet = session.quiet_at(gap_ms, quiet_ms)
+            deadline = session.last + gap_ms if quiet is None else quiet
+            if earliest is None or deadline < earliest:
+                earliest = deadline
+        return earliest
+
+    def keep_score(self, current: Session, score: LastScore) -> None:
+        """Make an open session's score the visitor's newest; one of another session is kept with that session."""
+        before = self.last_score
+        if len(self.sessions) > 1 and before is not None and before.session != score.session:
+            for session in self.sessions:
+                if crc32(session.session_id.encode()) == before.session:
+                    session.scored = before
+        self.last_score, current.scored = score, None
+
+    def score_of(self, session: Session) -> LastScore | None:
+        """The newest score of an open session; None only of one that was last seen before such were kept."""
+        newest = self.last_score
+        if newest is not None and newest.session == crc32(session.session_id.encode()):
+            return newest
+        return session.scored
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Visitor)

@@ -1,5 +1,6 @@
-"""`stream-app demo`: everything in one process on embedded servers, fed by a synthetic shop or a file, and shown live.
+"""`stream-app demo`: everything on embedded servers, fed by a synthetic shop or a file, and shown live.
 
 `command` starts and ends it, `service` feeds the events and paces the rest, `sink` holds the feed back when scoring
-lags, `tally` counts what happens, `status` turns the counts into what is worth showing, `screen` and `plain` show it.
+lags, `discounting` has offers decided in a process of its own, `tally` counts what happens, `status` turns the counts
+into what is worth showing, `screen` and `plain` show it.
 """

@@ -9,13 +9,16 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from producers.format_option import chosen_format, format_options
+from producers.source import Source, SourceError
 from stream_app.cli_options import Sources, with_sources
+from stream_app.cli_refusal import refusing
 from stream_app.cli_run import require_model
 from stream_app.demo.order import File, Order
 
@@ -29,7 +32,6 @@ _PICTURE_S: Final = 0.25
 _LINE_S: Final = 1.0
 #: Events per second of the shop unless told: what two busy cores do with ease, embedded servers included.
 _SHOP_RATE: Final = 1_000.0
-_FORMATS: Final = ("canonical", "rees46", "retailrocket")
 
 
 @click.command("demo")
@@ -47,10 +49,10 @@ _FORMATS: Final = ("canonical", "rees46", "retailrocket")
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the shop: another one, another shop."
 )
 @click.option("--input", "path", type=click.Path(path_type=Path), metavar="FILE", help="Replay FILE, not the shop.")
-@click.option("--format", "format_name", type=click.Choice(_FORMATS), help="Of FILE; see `stream-app produce replay`.")
+@format_options
 @click.option("--no-tty", is_flag=True, help="Plain lines, as where the output is not a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and the lines to standard error.")
-@with_sources(only=("web_port", "model"))
+@with_sources(only=("web_port", "model", "discount_policy"))
 def demo(
     events: int | None,
     duration: float | None,
@@ -58,15 +60,17 @@ def demo(
     seed: int,
     path: Path | None,
     format_name: str | None,
+    mapping: Path | None,
     no_tty: bool,
     as_json: bool,
     sources: Sources,
 ) -> None:
-    """Watch it work: a synthetic shop's events are scored and learned from, live, in this one process.
+    """Watch it work: a synthetic shop's events are scored and learned from, live, and its visitors are made offers.
 
     Kafka and Valkey are embedded ones that need no installation, listen on loopback only and are gone at the end. The
-    shop's time runs 300 times faster than the clock, so sessions end and labels arrive while you watch; ROC AUC rises
-    within a minute. With --input your own history takes the shop's place.
+    shop's time runs 100 times faster than the clock, so sessions end and labels arrive while you watch; ROC AUC rises
+    within a minute. Discounts are decided by the policy of --discount-policy, or the demo's own, once the model is
+    warm; the shop answers them. With --input your own history takes the shop's place, and nobody is offered anything.
 
     Ends with a summary: at --events, after --duration, or at Ctrl-C.
 
@@ -75,16 +79,14 @@ def demo(
       stream-app demo
       stream-app demo --events 50000 --rate 3000
       stream-app demo --duration 60 --seed 7 --no-tty
-      stream-app demo --input events.csv --format retailrocket --json
+      stream-app demo --discount-policy my.toml
+      stream-app demo --input events.csv.gz --json
     """
-    if (path is None) != (format_name is None):
-        raise click.UsageError("--input and --format go together: a file and what it is")
+    file = _input(path, format_name, mapping)
     live = sys.stdout.isatty() and not no_tty and not as_json
     try:
         with _ctrl_c_for_sigterm():
-            code, facts, failure = _serve(
-                sources, path, format_name, Order(None, events, duration, rate, seed), live=live, err=as_json
-            )
+            code, facts, failure = _serve(sources, Order(file, events, duration, rate, seed), live=live, err=as_json)
     except KeyboardInterrupt:
         click.echo("stopped before the first event", err=True)
         return
@@ -98,31 +100,27 @@ def demo(
         raise click.ClickException(failure or "the worker or the trainer crashed; the log above says why")
 
 
-def _serve(
-    sources: Sources,
-    path: Path | None,
-    format_name: str | None,
-    order: Order,
-    *,
-    live: bool,
-    err: bool,
-) -> tuple[int, dict[str, Any], str]:
+def _input(path: Path | None, format_name: str | None, mapping: Path | None) -> File | None:
+    """The history to replay, if any; a wrong file is told at once."""
+    if path is None:
+        if format_name is not None or mapping is not None:
+            raise click.UsageError("got --format or --mapping without --input, expected the FILE that it speaks of")
+        return None
+    with refusing(SourceError):
+        format, why = chosen_format(path, format_name, mapping)
+        Source(path, format, now_ms=0).close()
+    if format_name is None and mapping is None:
+        click.echo(f"{path.name} is {format.name}: {why}", err=True)
+    return File(path, format)
+
+
+def _serve(sources: Sources, order: Order, *, live: bool, err: bool) -> tuple[int, dict[str, Any], str]:
     """Exit code, facts and failure of a run on embedded servers."""
     # Two seconds of imports: not for --help.
-    from producers.formats import FORMATS
-    from producers.source import Source, SourceError
     from stream_app.backends.child_process import ServerError
     from stream_app.backends.embedded import EmbeddedKafka, EmbeddedValkey
 
-    if path is not None and format_name is not None:
-        order = order._replace(file=File(path, FORMATS[format_name]))
-        try:
-            Source(path, FORMATS[format_name], now_ms=0).close()  # a wrong file is told at once
-        except SourceError as error:
-            wrong = click.ClickException(str(error))
-            wrong.exit_code = 2
-            raise wrong from None
-    elif order.rate is None:
+    if order.file is None and order.rate is None:
         order = order._replace(rate=_SHOP_RATE)
     try:
         with EmbeddedKafka() as kafka, EmbeddedValkey() as valkey:
@@ -134,6 +132,8 @@ def _serve(
 def _settings(sources: Sources, bootstrap: str, redis_url: str) -> Settings:
     """The user's settings, but for the servers and names: nothing of a real deployment is touched."""
     from stream_app.backends.embedded import EMBEDDED_PARTITIONS
+    from stream_app.demo.discounting import SETTINGS
+    from stream_app.demo.embedded_settings import IN_THE_CLEAR
 
     ours: dict[str, Any] = {
         "kafka_bootstrap": bootstrap,
@@ -144,8 +144,10 @@ def _settings(sources: Sources, bootstrap: str, redis_url: str) -> Settings:
         "check_crcs": False,  # the embedded Kafka's commit markers carry none
         "web_host": "127.0.0.1",
         "log_level": "warning",
+        **IN_THE_CLEAR,
     }
-    settings = Sources({**sources.flags, **ours}, sources.config).load()
+    asked = {name: value for name, value in sources.flags.items() if value is not None}
+    settings = Sources({**SETTINGS, **asked, **ours}, sources.config).load()
     if sources.flags["web_port"] is None and not _is_free(settings.web_port):
         # Another demo, or a worker: the port was not asked for, so any will do.
         settings = settings.model_copy(update={"web_port": 0})
@@ -154,10 +156,13 @@ def _settings(sources: Sources, bootstrap: str, redis_url: str) -> Settings:
 
 def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, dict[str, Any], str]:
     from stream_app.admin import create_topics
-    from stream_app.bootstrap import Deployment, create_app, run
+    from stream_app.bootstrap import Deployment, create_app
+    from stream_app.demo.discounting import DiscountProcess, require_policy
     from stream_app.demo.service import DemoService
+    from stream_app.process import run
 
     require_model(settings)
+    require_policy(settings)
     asyncio.run(create_topics(settings))
     services: list[DemoService] = []
     outlet = _Terminal(order, settings) if live else _Lines(settings, err=err)
@@ -168,17 +173,19 @@ def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, 
             order,
             show=lambda status: outlet.show(status, deployment.web.url if deployment.web else ""),
             show_s=_PICTURE_S if live else _LINE_S,
+            discounts=discounts,
         )
         services.append(service)
         return service
 
-    deployment = create_app(settings, worker=True, trainer=True, extra_services=(build,))
-    try:
+    with ExitStack() as stack:
+        # Not with history: what its visitors did they did without an offer, and no offer changes it.
+        discounts = stack.enter_context(DiscountProcess(settings)) if order.file is None else None
+        deployment = create_app(settings, worker=True, trainer=True, extra_services=(build,))
+        stack.callback(outlet.close)
         code = run(deployment)
-    finally:
-        outlet.close()
     (service,) = services
-    return code, service.watch.overall(), service.failure
+    return code, service.facts(), service.failure
 
 
 class _Lines:

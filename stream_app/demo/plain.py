@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from producers.summary import in_words
 from stream_app.demo.status import Status
 from stream_app.settings import Settings
 
@@ -26,17 +27,18 @@ def line(status: Status) -> str:
         f"auc {number(status.quality.roc_auc, 3)} (recent {number(status.recent.roc_auc, 3)}), "
         f"log-loss {number(status.quality.log_loss, 4)} (constant {number(status.quality.log_loss_constant, 4)})"
     )
+    offers = f"offers {in_words(status.offers)}; " if status.offers else ""
     return (
         f"{status.seconds:6.1f} s  {status.scored:,}{of} events scored, {status.per_second:,.0f}/s, "
         f"p50 {milliseconds(status.latency_p50)}, p99 {milliseconds(status.latency_p99)}; "
         f"sessions {status.sessions_opened - status.sessions_closed:,} open, {status.sessions_closed:,} closed; "
-        f"checkouts learned {status.checkouts_learned:,}; "
+        f"checkouts learned {status.checkouts_learned:,}; {offers}"
         f"model v{status.version} {'cold' if status.cold else 'warm'}; {quality}"
     )
 
 
 def summary(facts: dict[str, Any]) -> str:
-    """The table at the end, from `Watch.overall`."""
+    """The table at the end, from `DemoService.facts`."""
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts["rejected"].items())) or "0"
     examples = facts["examples"]
     rows = [
@@ -58,6 +60,7 @@ def summary(facts: dict[str, Any]) -> str:
         (
             "learned",
             f"{facts['examples_learned']:,} examples, {facts['checkouts_learned']:,} checkouts"
+            + (f", {facts['corrections']:,} corrected" if facts["corrections"] else "")
             + (f"; {facts['examples_held']:,} wait" if facts["examples_held"] else ""),
         ),
         (
@@ -69,8 +72,24 @@ def summary(facts: dict[str, Any]) -> str:
         ("base rate", f"{_optional(facts['base_rate'], 4)} (mean score {_optional(facts['mean_score'], 4)})"),
         ("model", f"{facts['model']}, snapshot {facts['model_version']}, {'cold' if facts['cold'] else 'warm'}"),
     ]
+    if facts["offers"] is not None:
+        rows.append(("offers", in_words(facts["offers"])))
+        rows += _experiment(facts["experiment"])
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows)
+
+
+def _experiment(told: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What the offers did, in the words of `discounts report`."""
+    if told is None:
+        return []
+    if "problem" in told:
+        return [("experiment", told["problem"])]
+    arms = [
+        f"{name} {arm['visitors']:,} visitors, {arm['settled']:,} settled, {arm['converted']:,} ordered"
+        for name, arm in told["arms"].items()
+    ]
+    return [("experiment", "; ".join(arms)), *(("", sentence) for sentence in told["conclusions"])]
 
 
 def number(value: float, digits: int) -> str:

@@ -29,7 +29,7 @@ def picture(status: Status, *, title: str, url: str, beside: str, note: str) -> 
     body = Table.grid(expand=True, padding=(0, 1))
     body.add_column(ratio=1)
     body.add_column(ratio=1)
-    body.add_row(Panel(_flow(status), title="stream", height=9), Panel(_learning(status), title="model", height=9))
+    body.add_row(Panel(_flow(status), title="stream", height=10), Panel(_learning(status), title="model", height=10))
     foot = Text(f" {url}/metrics   {url}/readyz   ", style="dim")
     foot.append("Ctrl-C ends it", style="bold")
     foot.append(f"\n for another terminal: {beside}", style="dim")
@@ -52,6 +52,7 @@ def _head(status: Status, title: str) -> Table:
 def _flow(status: Status) -> Table:
     rejected = sum(status.rejected.values())
     of = f" of {status.wanted:,}" if status.wanted is not None else ""
+    offers = status.offers
     labels = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(status.labels.items()))
     return _pairs(
         ("events", f"{status.scored:,}{of} scored"),
@@ -60,6 +61,7 @@ def _flow(status: Status) -> Table:
         ("sessions", f"{status.sessions_opened - status.sessions_closed:,} open, {status.sessions_closed:,} closed"),
         ("purchases", f"{status.examples.get('purchase', 0):,} examples"),
         ("order labels", labels or "none yet"),
+        ("offers", f"{offers['made']:,} made, {offers['taken']:,} taken" if offers else "none"),
         ("rejected", f"{rejected:,}" + (f", {status.repeated:,} repeated" if status.repeated else "")),
     )
 
@@ -69,7 +71,8 @@ def _learning(status: Status) -> Table:
     state = "cold" if status.cold else "warm"
     return _pairs(
         ("snapshot", f"{status.version}, {status.model}, {state}"),
-        ("learned", f"{status.learned:,}, {status.checkouts_learned:,} checkouts"),
+        ("learned", f"{status.learned:,} examples"),
+        ("of them", f"{status.checkouts_learned:,} before a checkout"),
         ("ROC AUC", f"{number(quality.roc_auc, 3)}, recent {number(recent.roc_auc, 3)}"),
         ("its course", curve(status.curve) or "–"),
         ("third event", number(status.third.roc_auc, 3)),

@@ -10,13 +10,17 @@ from typing import Any, Final
 
 from mode import Service
 
+from producers.offer_reading import OfferReading
 from producers.replay import replay
 from producers.sink import KafkaSink, SinkError
 from producers.source import SourceError
 from producers.summary import Summary
+from producers.synthetic.answering import Answering
 from producers.synthetic.feed import feed
 from producers.synthetic.shop import Shop
+from stream_app.backends.ports import LogError
 from stream_app.bootstrap import Deployment
+from stream_app.demo.discounting import READ_S_MAX, DiscountProcess, experiment
 from stream_app.demo.order import File, Order
 from stream_app.demo.sink import BACKLOG_EVENTS_MAX, HeldBackSink
 from stream_app.demo.status import Status, Watch
@@ -24,8 +28,9 @@ from stream_app.demo.tally import Tally
 
 #: Where the shop's own time begins, 1 January 2025: fixed, so that a seed alone fixes the stream.
 _START_MS: Final = 1_735_689_600_000
-#: Event time runs this much faster than the clock, so that the half hour that ends a session passes in six seconds.
-_SPEED: Final = 300.0
+#: Event time runs this much faster than the clock: so fast that the pause that ends a session passes in six seconds
+#: (`discounting.SETTINGS`), and so slowly that an offer finds somebody, although it takes half a second.
+_SPEED: Final = 100.0
 #: Events of an average visit to the shop.
 _EVENTS_PER_VISIT: Final = 4.6
 #: Rate that the shop's size is made for where the rate has no limit, in events per second.
@@ -42,6 +47,8 @@ _EXAMPLES_BEHIND_MAX: Final = 3_000
 _DRAIN_STUCK_S: Final = 10.0
 #: What a stopped run may take to score what was sent, in seconds; all in all it has ten.
 _DRAIN_STOPPED_S: Final = 3.0
+#: What is still to be sent before that, in seconds.
+_FLUSH_S: Final = 0.5
 #: The embedded Kafka answers a fetch with one batch of each partition, so single events would crawl; in ms.
 _LINGER_MS: Final = 50
 _LOOK_S: Final = 0.02
@@ -58,10 +65,19 @@ class DemoService(Service):
         What to run.
     show
         Called with the status, every `show_s` seconds.
+    discounts
+        Decides about offers, which the shop answers; None where nobody is offered anything.
     """
 
     def __init__(
-        self, deployment: Deployment, order: Order, *, show: Callable[[Status], None], show_s: float, **options: Any
+        self,
+        deployment: Deployment,
+        order: Order,
+        *,
+        show: Callable[[Status], None],
+        show_s: float,
+        discounts: DiscountProcess | None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         assert deployment.worker is not None
@@ -70,6 +86,8 @@ class DemoService(Service):
         self._worker, self._trainer = deployment.worker, deployment.trainer
         self._order = order
         self._show, self._show_s = show, show_s
+        self._discounts = discounts
+        self._experiment: dict[str, Any] | None = None
         self._stop_feed = asyncio.Event()
         self._feeding: asyncio.Task[None] | None = None
         self.tally = Tally()
@@ -88,7 +106,7 @@ class DemoService(Service):
         """End the feed, and let what was sent be scored."""
         self._stop_feed.set()
         if self._feeding is not None:
-            await asyncio.wait({self._feeding}, timeout=2 * _DRAIN_STOPPED_S)
+            await asyncio.wait({self._feeding}, timeout=_DRAIN_STOPPED_S + READ_S_MAX + _FLUSH_S)
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)
         self.watch.phase = "stopped"
@@ -105,7 +123,10 @@ class DemoService(Service):
             if not self._stop_feed.is_set():
                 await self._feed()
                 await self._drain()
-        except (SinkError, SourceError) as error:
+                if self._discounts is not None:
+                    self.failure = self.failure or self._discounts.problem
+                    self._experiment = await experiment(self._deployment.settings)
+        except (SinkError, SourceError, LogError) as error:
             self.failure = str(error)
         except Exception as error:
             self.failure = f"the demo's feed failed: {type(error).__name__}: {error}"
@@ -152,10 +173,15 @@ class DemoService(Service):
             label_share=_LABEL_SHARE,
         )
 
-        def progress(sent: int, event_time: int) -> None:
-            watch.event_time = event_time
+        async with OfferReading(self._deployment.settings) as reading:
+            answering = Answering(shop, reading.newest)
 
-        return await feed(shop, sink, rate=order.rate, events=order.events, stop=self._stop_feed, progress=progress)
+            def progress(sent: int, event_time: int) -> None:
+                watch.event_time, watch.offers = event_time, answering.counts
+
+            return await feed(
+                answering, sink, rate=order.rate, events=order.events, stop=self._stop_feed, progress=progress
+            )
 
     async def _replay(self, sink: HeldBackSink, file: File) -> Summary:
         watch = self.watch
@@ -167,11 +193,15 @@ class DemoService(Service):
             file.path, file.format, sink, limit=self._order.events, stop=self._stop_feed, progress=progress
         )
 
+    def facts(self) -> dict[str, Any]:
+        """The run's sum, as JSON values; what the offers did is None where there was no experiment."""
+        return {**self.watch.overall(), "experiment": self._experiment}
+
     def _is_full(self, sent: int) -> bool:
         tally = self.tally
         if sent - tally.events_dealt_with > BACKLOG_EVENTS_MAX:
             return True
-        return tally.examples.total() - sum(self._trainer.learner.offsets.values()) > _EXAMPLES_BEHIND_MAX
+        return tally.examples_written - sum(self._trainer.learner.offsets.values()) > _EXAMPLES_BEHIND_MAX
 
     async def _end_after(self, seconds: float | None) -> None:
         if seconds is not None:
@@ -197,7 +227,7 @@ class DemoService(Service):
             read = sum(self._trainer.learner.offsets.values())
             if scored >= self.watch.sent + self.watch.labels_sent:
                 self.watch.end()
-                if read >= tally.examples.total():
+                if read >= tally.examples_written:
                     return
             now = time.monotonic()
             if (scored, read) != before:
@@ -205,7 +235,7 @@ class DemoService(Service):
             if now - moved > _DRAIN_STUCK_S:
                 self.failure = (
                     f"{self.watch.sent + self.watch.labels_sent - scored} records were not scored and "
-                    f"{tally.examples.total() - read} examples not learned within {_DRAIN_STUCK_S:g} s"
+                    f"{tally.examples_written - read} examples not learned within {_DRAIN_STUCK_S:g} s"
                 )
                 return
             if self.should_stop and now - begun > _DRAIN_STOPPED_S:

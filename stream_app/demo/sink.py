@@ -46,17 +46,17 @@ class HeldBackSink:
         """Records known to have arrived."""
         return self._sink.delivered
 
-    async def send_event(self, event: Event) -> None:
+    async def send_event(self, event: Event, *, due_ms: int | None = None) -> None:
         """Write an event when there is room and it is due."""
         await self._room()
         self.events += 1
-        await self._sink.send_event(event)
+        await self._sink.send_event(event, due_ms=due_ms)
 
-    async def send_raw(self, value: bytes, *, key: str) -> None:
+    async def send_raw(self, value: bytes, *, key: str, due_ms: int | None = None) -> None:
         """Write bytes to the events topic when there is room: they are read like an event."""
         await self._room()
         self.events += 1
-        await self._sink.send_raw(value, key=key)
+        await self._sink.send_raw(value, key=key, due_ms=due_ms)
 
     async def send_label(self, label: CheckoutLabel) -> None:
         """Write a label at once."""

@@ -21,7 +21,10 @@ _QUALITY_S: Final = 1.0
 
 
 class Status(NamedTuple):
-    """One moment of a run. Seconds are wall clock; `event_time` is ms, 0 before the first event."""
+    """One moment of a run. Seconds are wall clock; `event_time` is ms, 0 before the first event.
+
+    `offers` by what became of them, None where nobody answers any.
+    """
 
     phase: str
     seconds: float
@@ -38,7 +41,9 @@ class Status(NamedTuple):
     sessions_opened: int
     sessions_closed: int
     labels: dict[str, int]
+    offers: dict[str, int] | None
     examples: dict[str, int]
+    corrections: int
     learned: int
     held: int
     checkouts_learned: int
@@ -71,6 +76,7 @@ class Watch:
         self.phase = "starting"
         self.sent = self.labels_sent = self.event_time = 0
         self.wanted: int | None = None
+        self.offers: dict[str, int] | None = None
         self.rejected_rows: Counter[str] = Counter()
         self._begun = self._ended = 0.0
         self._past: deque[tuple[float, int, list[int]]] = deque()
@@ -111,7 +117,9 @@ class Watch:
             sessions_opened=tally.sessions_opened,
             sessions_closed=tally.sessions_closed,
             labels=dict(tally.labels),
+            offers=self.offers,
             examples=dict(tally.examples),
+            corrections=tally.corrections,
             learned=learner.updates,
             held=len(learner.held),
             checkouts_learned=learner.positives,
@@ -143,7 +151,9 @@ class Watch:
             "sessions_opened": status.sessions_opened,
             "sessions_closed": status.sessions_closed,
             "labels": status.labels,
+            "offers": status.offers,
             "examples": status.examples,
+            "corrections": status.corrections,
             "examples_learned": status.learned,
             "examples_held": status.held,
             "checkouts_learned": status.checkouts_learned,

@@ -62,6 +62,8 @@ class Tally:
         self.labels: Counter[str] = Counter()
         #: what decided an example: purchase, label, session_end
         self.examples: Counter[str] = Counter()
+        #: examples that were told before with the other label: they are read and learned, but are none more
+        self.corrections = 0
         self.bands: Counter[str] = Counter()
         self.scored = self.sessions_opened = self.sessions_closed = 0
         self._last: deque[tuple[bytes, bytes]] = deque(maxlen=LAST_SCORES)
@@ -75,8 +77,12 @@ class Tally:
                 self.events[outcome] += count
         self.labels.update(effects.labels)
         self.bands.update(effects.bands)
-        told = (_EXAMPLE.decode(value) for _, value in effects.examples)
-        self.examples.update(example.label_source for example in told if example.previous < 0)
+        for _, value in effects.examples:
+            example = _EXAMPLE.decode(value)
+            if example.previous < 0:
+                self.examples[example.label_source] += 1
+            else:
+                self.corrections += 1
         self.scored += len(effects.scores)
         self.sessions_opened += effects.sessions_opened
         self.sessions_closed += effects.sessions_closed
@@ -87,6 +93,11 @@ class Tally:
     def events_dealt_with(self) -> int:
         """Events that are no longer on their way: scored, recognised as repeated, or rejected."""
         return self.events.total() + self.rejected.total()
+
+    @property
+    def examples_written(self) -> int:
+        """Records for the trainer to read, corrections with them."""
+        return self.examples.total() + self.corrections
 
     def last_scores(self) -> list[ShownScore]:
         """The newest at the end."""

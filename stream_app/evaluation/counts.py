@@ -39,6 +39,18 @@ class Figures(NamedTuple):
     f1_all_positive: float
     #: at the threshold that is best in hindsight
     f1_best: float
+    #: shares of all rows at the threshold of `f1`, NaN without one: called rightly a buyer, wrongly one, missed, and
+    #: rightly none
+    true_positive: float
+    false_positive: float
+    false_negative: float
+    true_negative: float
+    accuracy: float
+    #: of calling whichever is more frequent
+    accuracy_constant: float
+    #: NaN if nobody was called a buyer
+    precision: float
+    recall: float
 
 
 class Counts:
@@ -94,9 +106,12 @@ class Counts:
         """The figures of one model."""
         nan = math.nan
         if not self.rows:
-            return Figures(0, 0, *[nan] * 11)
+            return Figures(0, 0, *[nan] * 19)
         rate = self.positive_weight / self.weight
         found, called, positive = self.hits[model]
+        judged = bool(positive)
+        hit, wrong = found / self.weight, (called - found) / self.weight
+        missed = rate - hit
         return Figures(
             self.rows,
             self.positives,
@@ -111,6 +126,14 @@ class Counts:
             2 * found / (called + positive) if positive else nan,
             figures.f1_all_positive(rate),
             self.best_f1(model)[1],
+            hit if judged else nan,
+            wrong if judged else nan,
+            missed if judged else nan,
+            1.0 - hit - wrong - missed if judged else nan,
+            1.0 - wrong - missed if judged else nan,
+            max(rate, 1.0 - rate),
+            found / called if judged and called else nan,
+            found / positive if judged else nan,
         )
 
     def calibration(self, model: int, bins: int = CALIBRATION_BINS) -> Array:

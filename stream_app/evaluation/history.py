@@ -1,4 +1,4 @@
-"""The history: files of one format as one stream of events in the order of their times, and what is known of it before.
+"""The history: files as one stream of events in the order of their times, and what is known of it before.
 
 Several files are parts of one shop's history and may overlap: they are merged by event time. The first pass (`survey`)
 counts, finds out which files are out of order, and when which share of the events has passed.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from producers.formats import Format
+from producers.history_files import HistoryFile
 from producers.source import Source
 from stream_app.core.codec import Rejected
 from stream_app.core.events import Event
@@ -67,59 +67,57 @@ class Survey:
 
 
 class History:
-    """Files of one format. `directory` takes what has to be sorted on disk; `now_ms` bounds how new events may be.
+    """Files, each of its format. `directory` takes what has to be sorted on disk; `now_ms` bounds how new events are.
 
     Raises EvaluationError when there is no event at all, SourceError (producers.source) for a file that cannot be read.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        format: Format,
+        files: Sequence[HistoryFile],
         *,
         now_ms: int,
         directory: Path,
         target: Target = "purchase",
         progress: Progress,
     ) -> None:
-        self.paths = list(paths)
-        self._format = format
+        self._files = list(files)
         self._now_ms = now_ms
         self._directory = directory
         self._target = target
         self.survey = Survey()
-        for path in self.paths:
-            self._look_at(path, progress)
+        for file in self._files:
+            self._look_at(file, progress)
         if not self.survey.events:
             reasons = ", ".join(f"{reason} ×{count}" for reason, count in self.survey.rejected.most_common(3))
-            names = ", ".join(map(str, self.paths))
+            names = ", ".join(str(file.path) for file in self._files)
             raise EvaluationError(f"got no event from {names} (rejected: {reasons or 'nothing, there are no rows'})")
 
     def events(self) -> Iterator[Event]:
         """All events by time; of one time, in the order of the files and of their rows."""
-        streams = [self._file_events(path) for path in self.paths]
+        streams = [self._file_events(file) for file in self._files]
         found: Iterable[Event] = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=event_time)
         return (as_target(event, self._target) for event in found)
 
-    def _look_at(self, path: Path, progress: Progress) -> None:
+    def _look_at(self, file: HistoryFile, progress: Progress) -> None:
         newest = 0
-        with Source(path, self._format, now_ms=self._now_ms) as source:
+        with Source(file.path, file.format, now_ms=self._now_ms) as source:
             for count, row in enumerate(source):
                 if not count % ROWS_PER_REPORT:
-                    progress(f"reading {path.name}", source.read_bytes, source.size_bytes)
+                    progress(f"reading {file.name}", source.read_bytes, source.size_bytes)
                 if isinstance(row.result, Rejected):
                     self.survey.rejected[row.result.reason] += 1
                     continue
                 time = event_time(row.result)
                 if time < newest:
-                    self.survey.unordered.add(path)
+                    self.survey.unordered.add(file.path)
                 newest = time
                 self.survey.observe(time)
-            progress(f"reading {path.name}", source.size_bytes, source.size_bytes)
+            progress(f"reading {file.name}", source.size_bytes, source.size_bytes)
 
-    def _file_events(self, path: Path) -> Iterator[Event]:
-        with Source(path, self._format, now_ms=self._now_ms) as source:
-            if path in self.survey.unordered:
+    def _file_events(self, file: HistoryFile) -> Iterator[Event]:
+        with Source(file.path, file.format, now_ms=self._now_ms) as source:
+            if file.path in self.survey.unordered:
                 yield from sorted_events(source, self._directory)
                 return
             for row in source:

@@ -9,11 +9,11 @@ from typing import Final
 from stream_app.core.example_decoding import TypedExample
 from stream_app.core.model import ZOO
 from stream_app.core.plan import Rules
-from stream_app.evaluation.batch_models import BATCH_MODELS, PREFIX, Resample, require_sklearn, split_name
+from stream_app.evaluation.batch_models import BATCH_MODELS, PREFIX, Resample, candidates, require_sklearn, split_name
 from stream_app.evaluation.contenders import frozen_name
 from stream_app.evaluation.errors import EvaluationError
 from stream_app.evaluation.folding import Folded
-from stream_app.evaluation.grid import Variant
+from stream_app.evaluation.grid import Grid, Variant, batch_variants, online_variants
 from stream_app.evaluation.history import Survey
 from stream_app.evaluation.training_rows import ROWS_MAX
 
@@ -74,6 +74,32 @@ class Question:
     def horizon(self, survey: Survey) -> int:
         """The event time (ms) up to which rows are judged: later ones' checkouts are known, their absence is not."""
         return survey.last_ms - self.rules.gap_ms - self.rules.grace_ms
+
+
+def make_question(
+    models: str,
+    *,
+    rules: Rules,
+    base_rate: float,
+    hold_ms: int,
+    resample: tuple[Resample, ...] = (),
+    grids: tuple[Grid, ...] = (),
+) -> Question:
+    """What is asked of models by their names (`parse_models`) and of the grids' variants of each.
+
+    Raises
+    ------
+    EvaluationError
+        For an unknown name, or batch models where their library is not installed.
+    """
+    online, batch = parse_models(models, resample)
+    return Question(
+        online=tuple(v for name in online for v in online_variants(name, grids, base_rate=base_rate)),
+        batch=tuple(v for name in batch for v in batch_variants(name, candidates(name), grids)),
+        rules=rules,
+        base_rate=base_rate,
+        hold_ms=hold_ms,
+    )
 
 
 def parse_models(text: str, resample: tuple[Resample, ...] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:

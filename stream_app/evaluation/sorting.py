@@ -9,7 +9,9 @@ from __future__ import annotations
 import heapq
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final
 
 from producers.source import Source
@@ -32,17 +34,13 @@ def sorted_events(source: Source, directory: Path, *, run_rows: int = RUN_ROWS) 
     SourceError
         If the file turns out damaged.
     """
-    runs = list(_write_runs(source, directory, run_rows))
-    files = [run.open("rb") for run in runs]
-    try:
+    # Of its own: files of one name, from two directories, are read side by side.
+    with TemporaryDirectory(dir=directory, prefix="runs-") as runs, ExitStack() as stack:
+        files = [stack.enter_context(run.open("rb")) for run in list(_write_runs(source, Path(runs), run_rows))]
         for _, _, raw in heapq.merge(*map(_read_run, files)):
             event = source.parse(raw)
             assert isinstance(event, Event)  # it was one before
             yield event
-    finally:
-        for file, run in zip(files, runs, strict=True):
-            file.close()
-            run.unlink()
 
 
 def _write_runs(source: Source, directory: Path, run_rows: int) -> Iterator[Path]:
@@ -54,9 +52,9 @@ def _write_runs(source: Source, directory: Path, run_rows: int) -> Iterator[Path
         assert isinstance(row.result.event_time, int)  # adapters have made it so
         rows.append((row.result.event_time, row.number, row.raw))
         if len(rows) == run_rows:
-            yield _write_run(rows, directory / f"{source.path.name}.{written}.run")
+            yield _write_run(rows, directory / f"{written}.run")
             rows, written = [], written + 1
-    yield _write_run(rows, directory / f"{source.path.name}.{written}.run")
+    yield _write_run(rows, directory / f"{written}.run")
 
 
 def _write_run(rows: list[tuple[int, int, bytes]], path: Path) -> Path:

@@ -15,7 +15,7 @@ class DiskStates:
     """Visitor → blob, in a file that lives as long as the evaluation: nothing is synced."""
 
     def __init__(self, directory: Path) -> None:
-        self._waiting: dict[str, bytes] = {}
+        self._waiting: dict[str, bytes | None] = {}
         self._file = sqlite3.connect(directory / "states.sqlite", isolation_level=None)
         self._file.execute("PRAGMA journal_mode = OFF")
         self._file.execute("PRAGMA synchronous = OFF")
@@ -25,7 +25,7 @@ class DiskStates:
         """The blob of each, None where there is none."""
         return {visitor: self._waiting.get(visitor) or self._read(visitor) for visitor in visitors}
 
-    def put(self, states: Mapping[str, bytes]) -> None:
+    def put(self, states: Mapping[str, bytes | None]) -> None:
         """Keep blobs, in memory for a while, then on disk."""
         self._waiting.update(states)
         if len(self._waiting) >= _WAITING_MAX:

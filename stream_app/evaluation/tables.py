@@ -40,6 +40,7 @@ def tables(report: Report) -> Iterator[Table]:
     yield _models(report)
     yield _bounds(report)
     yield _sampled(report)
+    yield _confusion(report)
     names = list(report["models"])
     yield Table(
         "parts",
@@ -109,6 +110,33 @@ def _sampled(report: Report) -> Table:
                 decimal(figures["f1"], 3), decimal(figures["f1_best"], 3), share(figures["base_rate"]),
             ]
             for name, figures in report["models_by_sampled_row"].items()
+        ],
+    )  # fmt: skip
+
+
+def _confusion(report: Report) -> Table:
+    first = next(iter(report["models"].values()))
+    return Table(
+        "confusion",
+        "called a buyer or not, at the threshold fixed on the past: shares of all events (calling nobody one has an "
+        f"accuracy of {share(first['accuracy_constant'])})",
+        (
+            "model", "rightly a buyer", "wrongly a buyer", "missed", "rightly none", "accuracy", "precision", "recall",
+            "F1",
+        ),
+        [
+            [
+                name,
+                *(
+                    share(figures[figure])
+                    for figure in (
+                        "true_positive", "false_positive", "false_negative", "true_negative", "accuracy", "precision",
+                        "recall",
+                    )
+                ),
+                decimal(figures["f1"], 3),
+            ]
+            for name, figures in report["models"].items()
         ],
     )  # fmt: skip
 

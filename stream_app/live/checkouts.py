@@ -62,6 +62,8 @@ class Checkouts:
     def _add(
         self, session: LiveSession, time: int, source: Literal["purchase", "label"], before: Sequence[Score]
     ) -> None:
+        if any((known.name, known.time) == (session.name, time) for known in self._kept):
+            return  # told by both, in whichever order: by the shop's event, and by the order system's label of it
         self.seen += 1
         start = max((n + 1 for n, p in enumerate(before) if p.event_type == "purchase"), default=0)
         way = [p.score for p in before[start:]][-WAY_MAX:]

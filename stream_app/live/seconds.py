@@ -32,6 +32,14 @@ class SecondCounts:
         known = min(SECONDS - 1, self._newest - self._first)
         return [self._counts[second % SECONDS] for second in range(self._newest - known, self._newest)]
 
+    def within(self, seconds: int, now: float) -> int:
+        """What was counted in the last so many seconds (at most SECONDS), the one that runs among them."""
+        if self._first < 0:
+            return 0
+        self._move(int(now))
+        known = min(seconds, SECONDS, self._newest - self._first + 1)
+        return sum(self._counts[second % SECONDS] for second in range(self._newest - known + 1, self._newest + 1))
+
     def per_second(self, now: float) -> float:
         """The mean of the last whole seconds; of those since the first count while they are fewer."""
         recent = self.history(now)[-RATE_SECONDS:]

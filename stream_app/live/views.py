@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from stream_app.core.calibration import logit
+from stream_app.core.reason_catalogue import REASONS
 from stream_app.core.reason_words import odds_factor
-from stream_app.core.reasons import REASONS
 from stream_app.core.records import Reasons
 from stream_app.live.checkouts import Checkout
 from stream_app.live.reading import Score
@@ -97,4 +98,4 @@ def reasons_shown(reasons: Reasons | None) -> list[dict[str, Any]] | None:
 
 def odds_ratio(p: float, q: float) -> float:
     """By what the odds of q are multiplied in p."""
-    return math.exp(math.log(p / (1.0 - p)) - math.log(q / (1.0 - q)))
+    return math.exp(logit(p) - logit(q))

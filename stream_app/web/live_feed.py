@@ -1,7 +1,7 @@
-"""What the live page shows, put together once a second while somebody looks, and not at all otherwise.
+"""What the live page shows, put together twice a second while somebody looks, and not at all otherwise.
 
 Worker and trainer are asked, the aggregate (`live.shop`) reads what has come, and Redis is asked for the reasons of the
-few sessions that are shown. That is a task of its own: whoever looks waits for the next second, never for a server.
+few sessions that are shown. That is a task of its own: whoever looks waits for the next message, never for a server.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from stream_app import __version__
 from stream_app.core.effects import Effects
+from stream_app.core.state import Visitor
 from stream_app.histogram import HistogramSeries, quantile
+from stream_app.live.kinds_of_journey import KindsOfJourney
 from stream_app.live.model_facts import number, served_facts
 from stream_app.live.names import VisitorNames
+from stream_app.live.notices import Said, notice_facts, notices
+from stream_app.live.offers import offer_row
 from stream_app.live.sessions import BOUNDS, LiveSession
 from stream_app.live.shop import READ_PER_SECOND_MAX, LiveShop
+from stream_app.live.shop_figures import ShopFigures
+from stream_app.live.signs import Signs
 from stream_app.live.views import checkout_row, session_row
 from stream_app.settings import DEVELOPMENT_KEY, Settings
 from stream_app.trainer import Trainer
 from stream_app.web.health import Health
+from stream_app.web.offers_reading import OffersReading
 from stream_app.web.quality_reading import QualityReading
 from stream_app.web.reasons_now import ReasonsNow
+from stream_app.web.shop_reading import ShopReading
 from stream_app.web.visitor_reading import VisitorReading
 from stream_app.worker import Worker
 
@@ -38,7 +46,7 @@ _log = logging.getLogger("stream_app")
 _AGAIN_S: Final = 5.0
 
 #: Between two messages, in seconds.
-MESSAGE_S: Final = 1.0
+MESSAGE_S: Final = 0.5
 #: Between two looks at what has come: the worker's own batches are not held up for longer than one slice takes.
 _TURN_S: Final = 0.25
 #: Records read before the event loop gets its turn, about a millisecond.
@@ -50,13 +58,18 @@ _ASK_S: Final = 0.2
 #: Rows of a list in a message.
 ROWS: Final = 12
 CHECKOUTS: Final = 8
+OFFERS: Final = 8
 
 #: Latencies are those of so many messages.
-_LATENCY_MESSAGES: Final = 10
+_LATENCY_MESSAGES: Final = 20
 
 
 class LiveFeed:
-    """Serves the page's data; `take` is to hear of every batch of the worker, where there is one."""
+    """Serves the page's data; `take` is to hear of every batch of the worker, where there is one.
+
+    `longest_wait` says for how many seconds the oldest event that waits has waited, `latency` how long scores took.
+    `told` hears of what is known of the shop, see `ShopReading`.
+    """
 
     def __init__(
         self,
@@ -66,14 +79,23 @@ class LiveFeed:
         worker: Worker | None,
         trainer: Trainer | None,
         latency: HistogramSeries,
+        longest_wait: Callable[[], float],
+        told: Callable[[ShopFigures, KindsOfJourney], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._health, self._worker = settings, health, worker
-        self._monotonic, self._latency = monotonic, latency
+        self._monotonic, self._latency, self._longest_wait = monotonic, latency, longest_wait
         self.shop = LiveShop(VisitorNames(_salt(settings), show_ids=settings.web_show_visitors))
+        self.signs = Signs()
         self.reading = VisitorReading(settings)
-        self.reasons = ReasonsNow(self.reading)
+        self.understanding = ShopReading(settings, told=told)
+        self.reasons = ReasonsNow(
+            self.reading,
+            kind_of=self.understanding.kind_of,
+            kinds_begun=lambda: self.understanding.kinds.begun,
+        )
         self.quality = QualityReading(settings, trainer)
+        self.offering = OffersReading(settings)
         self._since = int(time.time() * 1000)
         self._latencies: deque[list[int]] = deque(maxlen=_LATENCY_MESSAGES + 1)
         self._served = -1
@@ -87,23 +109,40 @@ class LiveFeed:
 
     def take(self, effects: Effects, partition: int) -> None:
         """After every batch."""
-        self.shop.take(effects, partition, now=self._monotonic())
+        now = self._monotonic()
+        self.shop.take(effects, partition, now=now)
+        self.signs.take(effects, model_version=self._model_version, now=now)
 
     async def run(self) -> None:
         """Until cancelled. What fails here is said once and begun anew: a page is never to harm the scoring."""
+        # Where nothing is scored there are no sessions to tell of.
+        follows = self._worker is not None and self.understanding.wanted
+        understanding = asyncio.create_task(self._understand(), name="live-page-follows") if follows else None
         try:
             while True:
                 try:
                     await self._feed()
                 except Exception as error:
-                    _log.error("event=live_page_failed error=%s: %s", type(error).__name__, error)
+                    _failed(error)
                     self.shop.forget()
                     await asyncio.sleep(_AGAIN_S)
         finally:
+            if understanding is not None:
+                understanding.cancel()
+                await asyncio.gather(understanding, return_exceptions=True)
             if self._asking is not None:
                 self._asking.cancel()
                 await asyncio.gather(self._asking, return_exceptions=True)
             await self.reading.close()
+            await self.offering.close()
+
+    async def _understand(self) -> None:
+        while True:
+            try:
+                await self.understanding.run()
+            except Exception as error:
+                _failed(error)
+                await asyncio.sleep(_AGAIN_S)
 
     async def _feed(self) -> None:
         next_message = self._monotonic()
@@ -112,6 +151,7 @@ class LiveFeed:
             now = self._monotonic()
             if not self.shop.watched(now):
                 self._latencies.clear()
+                await self.offering.close()
                 continue
             await self._catch_up(READ_PER_SECOND_MAX * _TURN_S)
             if now >= next_message:
@@ -141,15 +181,19 @@ class LiveFeed:
         """`/api/stats`."""
         now = self._monotonic()
         self._own()
+        now_ms = int(time.time() * 1000)
         ready, components = self._health.ready()
         stats = self.shop.stats(now=now)
         stats["histogram"] = {"bounds": BOUNDS, "counts": stats["histogram"]}
+        self.signs.serves(self._model_version)
+        found = notices(self.signs, self._said(components, now), now=now)
         return {
             "version": __version__,
-            "now": int(time.time() * 1000),
+            "now": now_ms,
             "since": self._since,
             "ready": ready,
             "components": components,
+            "notices": [notice_facts(notice, now=now, now_ms=now_ms) for notice in found],
             "scope": self._scope(),
             "visitors": "ids" if self.shop.names.show_ids else "hashed",
             **stats,
@@ -160,16 +204,41 @@ class LiveFeed:
 
     def rows(self, order: str, *, band: str | None, limit: int) -> list[dict[str, Any]]:
         """The first sessions by an order, as they are listed."""
-        rows = []
-        for session in self.shop.sessions.top(order, band=band, limit=limit):
-            row = session_row(session)
-            row["reasons"] = self.reasons.of(session) or row["reasons"]
-            rows.append(row)
-        return rows
+        return [self.row(session) for session in self.shop.sessions.top(order, band=band, limit=limit)]
+
+    def row(self, session: LiveSession) -> dict[str, Any]:
+        """A session as it is listed: with the reasons in words where they are known, else those of its record."""
+        row = session_row(session)
+        row["reasons"] = self.reasons.of(session) or row["reasons"]
+        row["journey"] = self.reasons.kind(session)
+        return row
 
     def checkouts(self, limit: int) -> list[dict[str, Any]]:
         """The newest checkouts."""
         return [checkout_row(checkout) for checkout in self.shop.checkouts.newest(limit)]
+
+    def offers(self, limit: int) -> dict[str, Any]:
+        """The newest offers, by which time some have run out, and why there are none if they cannot be read."""
+        newest = self.offering.offers.newest(limit)
+        now = int(time.time() * 1000)
+        if self._settings.discount_clock == "events":
+            # The shop's time is not ours: it has come as far, at the least, as when the newest offer was made.
+            now = max((offer.issued_at for offer in newest[:1]), default=now)
+        rows = [offer_row(offer, self.shop.names) for offer in newest]
+        return {"problem": self.offering.problem, "now": now, "offers": rows}
+
+    def known_of_the_shop(self) -> dict[str, Any]:
+        """`/api/shop`."""
+        if self._worker is None:
+            return {"problem": "the pages of the workers tell of the shop", "sessions": None, "journeys": None}
+        return self.understanding.facts(self._monotonic())
+
+    def journey(self, visitor: Visitor) -> dict[str, Any] | None:
+        """The kind of the visitor's journey, with what is known of that kind; None while nothing is."""
+        number = self.understanding.kind_of(visitor)
+        kinds = (self.known_of_the_shop()["journeys"] or {}).get("kinds", [])
+        told: list[dict[str, Any]] = [kind for kind in kinds if kind["number"] == number]
+        return told[0] if told else None
 
     def served(self, now: float) -> dict[str, Any] | None:
         """The model that scores here; None without a worker."""
@@ -194,7 +263,12 @@ class LiveFeed:
 
     async def ask_quality(self) -> None:
         """Have the quality asked for, if it is time to."""
-        await self.quality.refresh(self._monotonic())
+        heard = self._worker.follower.alarm if self._worker is not None else None
+        await self.quality.refresh(self._monotonic(), alarm=heard)
+
+    async def ask_offers(self) -> None:
+        """Have new offers read."""
+        await self.offering.refresh(self._monotonic())
 
     def partitions(self) -> list[int]:
         """Those of this worker now."""
@@ -240,6 +314,7 @@ class LiveFeed:
                 listed.update((session.session_id, session) for session in found)
             await self.reasons.refresh(listed.values(), model)
         await self.ask_quality()
+        await self.ask_offers()
 
     def _message(self, order: str, band: str | None) -> bytes:
         return msgspec.json.encode(
@@ -248,6 +323,8 @@ class LiveFeed:
                 "sessions": self.rows(order, band=band, limit=ROWS),
                 "checkouts": self.checkouts(CHECKOUTS),
                 "checkouts_seen": self.shop.checkouts.seen,
+                "discounts": self.offers(OFFERS),
+                "shop": self.known_of_the_shop(),
                 "model": self.model(),
             }
         )
@@ -255,6 +332,24 @@ class LiveFeed:
     def _own(self) -> None:
         if self._worker is not None:
             self.shop.own(set(self._worker.partitions))
+
+    @property
+    def _model_version(self) -> int:
+        return self._worker.follower.model.version if self._worker is not None else 0
+
+    def _said(self, components: Mapping[str, Mapping[str, Any]], now: float) -> Said:
+        """What worker, trainer and the newest facts of the model say of themselves."""
+        owned = self._worker.partitions.values() if self._worker is not None else ()
+        waits = [now - since for p in owned if (since := p.behind.waiting_since) is not None]
+        drift = (self.quality.facts or {}).get("drift", {})
+        return Said(
+            not_ready={name: str(said["is"]) for name, said in components.items() if not said["ok"]},
+            redis_wait_s=max(waits, default=0.0),
+            batches_queued=sum(partition.behind.queued for partition in owned),
+            lag_records=self._lag(),
+            lag_s=self._longest_wait(),
+            changed=drift.get("changed", ()),
+        )
 
     def _scope(self) -> dict[str, Any]:
         return {
@@ -281,7 +376,11 @@ class LiveFeed:
         }
 
 
+def _failed(error: Exception) -> None:
+    _log.error("event=live_page_failed error=%s: %s", type(error).__name__, error)
+
+
 def _salt(settings: Settings) -> bytes:
     """A secret that all workers share, so that a visitor has one name; where there is none, one of this process."""
-    key = settings.snapshot_key.get_secret_value()
-    return secrets.token_bytes(32) if key == DEVELOPMENT_KEY else key.encode()
+    key = settings.snapshot_keys[0]
+    return secrets.token_bytes(32) if key == DEVELOPMENT_KEY.encode() else key

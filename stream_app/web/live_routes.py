@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from stream_app.live.checkouts import CHECKOUTS_MAX
+from stream_app.live.offers import OFFERS_MAX
 from stream_app.live.sessions import ORDERS
 from stream_app.settings import Settings
 from stream_app.web.answers import API_HEADERS, ProblemError, choice, json_answer, problem_answer, whole_number
@@ -50,6 +51,8 @@ class LiveRoutes:
         get("/api/sessions", _answered(self._sessions))
         get("/api/sessions/{visitor}", _answered(self._session))
         get("/api/checkouts", _answered(self._checkouts))
+        get("/api/offers", _answered(self._offers))
+        get("/api/shop", _answered(self._shop))
         get("/api/model", _answered(self._model))
         get("/api/live", _answered(self._live))
         get("/api/{rest:.*}", _answered(self._unknown))
@@ -94,6 +97,16 @@ class LiveRoutes:
         await self._feed.look()
         return json_answer({"seen": self._feed.shop.checkouts.seen, "checkouts": self._feed.checkouts(limit)})
 
+    async def _offers(self, request: web.Request) -> web.StreamResponse:
+        limit = whole_number(request, "limit", default=OFFERS_MAX, most=OFFERS_MAX)
+        await self._feed.look()
+        await self._feed.ask_offers()
+        return json_answer(self._feed.offers(limit))
+
+    async def _shop(self, request: web.Request) -> web.StreamResponse:
+        await self._feed.look()
+        return json_answer(self._feed.known_of_the_shop())
+
     async def _model(self, request: web.Request) -> web.StreamResponse:
         await self._feed.look()
         await self._feed.ask_quality()
@@ -103,7 +116,8 @@ class LiveRoutes:
         raise ProblemError(
             404,
             got=request.path[:80],
-            expected="/api/stats, /api/sessions, /api/sessions/{visitor}, /api/checkouts, /api/model or /api/live",
+            expected="/api/stats, /api/sessions, /api/sessions/{visitor}, /api/checkouts, /api/offers, /api/shop, "
+            "/api/model or /api/live",
             do="see docs/live-page.md",
         )
 
@@ -136,7 +150,7 @@ class LiveRoutes:
         return response
 
     async def _send(self, request: web.Request, response: web.StreamResponse, order: str, band: str | None) -> None:
-        """Messages, one a second: they are the heartbeat as well. Whoever does not take them is dropped."""
+        """Messages, two a second: they are the heartbeat as well. Whoever does not take them is dropped."""
         try:
             await response.prepare(request)
             await response.write(b"retry: 2000\n\n")

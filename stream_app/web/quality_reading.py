@@ -25,12 +25,17 @@ class QualityReading:
         self.facts: dict[str, Any] | None = None
         self.problem: str | None = "not asked yet"
         self._next = -float("inf")
+        self._alarm: Any = None
         self._looking = asyncio.Lock()
 
-    async def refresh(self, now: float) -> None:
-        """Look again if it is time to; `now` in seconds. Who asks while another looks waits for what that one sees."""
+    async def refresh(self, now: float, *, alarm: Any = None) -> None:
+        """Look again if it is time to, or if another alarm of drift was heard of; `now` in seconds.
+
+        Who asks while another looks waits for what that one sees.
+        """
         async with self._looking:
-            if now >= self._next:
+            if now >= self._next or alarm != self._alarm:
+                self._alarm = alarm
                 await self._look(now)
 
     async def _look(self, now: float) -> None:

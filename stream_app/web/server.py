@@ -6,7 +6,7 @@ Our own small server and not Faust's: that one comes with pages that change tabl
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from mode import Service
@@ -15,42 +15,64 @@ from prometheus_client.exposition import choose_encoder
 
 from stream_app.metrics import Shown
 from stream_app.settings import Settings
+from stream_app.tls import server_context
 from stream_app.web.health import Health, Report
-from stream_app.web.live_feed import LiveFeed
-from stream_app.web.live_routes import LiveRoutes
+from stream_app.web.token import guard
 
 #: How long open requests may take when the server stops, in seconds: a scrape takes milliseconds.
 _SHUTDOWN_S: Final = 1.0
 
 
+class Pages(Protocol):
+    """What people see on this port, `LiveRoutes` where a worker or a trainer runs."""
+
+    def add_to(self, app: web.Application) -> None:
+        """Take the paths, before the server listens."""
+
+    def start(self) -> None:
+        """The server listens."""
+
+    async def stop(self) -> None:
+        """The server is about to stop: no answer may go on."""
+
+
 class WebServer(Service):
     """Serves until stopped. `port` is the real one once started, also where the setting is 0.
 
-    Raises OSError from `start`, with what to do, when the port is taken.
+    Without `pages` there are only metrics and health. With `web_token` all but health asks for it; with `web_cert_file`
+    it speaks HTTPS.
+
+    Raises OSError from `start`, with what to do, when the port is taken, and TlsFileError when a certificate's file is
+    not what it was any more.
     """
 
     def __init__(
-        self, settings: Settings, registry: CollectorRegistry, health: Health, feed: LiveFeed, **options: Any
+        self, settings: Settings, registry: CollectorRegistry, health: Health, pages: Pages | None, **options: Any
     ) -> None:
         super().__init__(**options)
         self._host = settings.web_host
         self._wanted = settings.web_port
+        self._token = settings.web_token.get_secret_value()
+        self._cert_file, self._key_file = settings.web_cert_file, settings.web_key_file
         self._shown = Shown(registry)
         self._health = health
-        self._live = LiveRoutes(settings, feed)
+        self._pages = pages
         self._runner: web.AppRunner | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
-        """Where it listens, `http://host:port`; an address of all interfaces is shown as this machine's own."""
+        """Where it listens, `http[s]://host:port`; an address of all interfaces is shown as this machine's own."""
         host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "https" if self._cert_file else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def on_start(self) -> None:
         """Listen."""
-        app = web.Application()
-        self._live.add_to(app)
+        tls = server_context(cert_file=self._cert_file, key_file=self._key_file) if self._cert_file else None
+        app = web.Application(middlewares=[guard(self._token)] if self._token else [])
+        if self._pages is not None:
+            self._pages.add_to(app)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -58,7 +80,7 @@ class WebServer(Service):
         await runner.setup()
         self._runner = runner
         try:
-            await web.TCPSite(runner, self._host, self._wanted).start()
+            await web.TCPSite(runner, self._host, self._wanted, ssl_context=tls).start()
         except OSError as error:
             await self._close()
             raise OSError(
@@ -66,11 +88,13 @@ class WebServer(Service):
                 "give another with --web-port, or 0 for any free one"
             ) from None
         self.port = runner.addresses[0][1]
-        self._live.start()
+        if self._pages is not None:
+            self._pages.start()
 
     async def on_stop(self) -> None:
         """Close the port; who looks is told to come back."""
-        await self._live.stop()
+        if self._pages is not None:
+            await self._pages.stop()
         await self._close()
 
     async def _close(self) -> None:

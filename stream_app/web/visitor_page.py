@@ -6,7 +6,7 @@ from typing import Any
 
 from stream_app.backends.ports import ViewError
 from stream_app.live.sessions import LiveSession
-from stream_app.live.views import session_events, session_row
+from stream_app.live.views import session_events
 from stream_app.settings import Settings
 from stream_app.visitor_explained import explained
 from stream_app.visitor_facts import visitor_facts
@@ -47,6 +47,7 @@ async def visitor_page(feed: LiveFeed, settings: Settings, name: str) -> dict[st
         "visitor": name,
         "session": _session(feed, session),
         "state": None if known is None else _state(known, settings, show_ids=names.show_ids),
+        "journey": None if known is None else feed.journey(known.visitor),
         "explanation": _explanation(feed, known, show_ids=names.show_ids),
         "problem": problem,
     }
@@ -55,9 +56,7 @@ async def visitor_page(feed: LiveFeed, settings: Settings, name: str) -> dict[st
 def _session(feed: LiveFeed, session: LiveSession | None) -> dict[str, Any] | None:
     if session is None:
         return None
-    row = session_row(session)
-    row["reasons"] = feed.reasons.of(session) or row["reasons"]
-    return {**row, "open": feed.shop.sessions.is_open(session), **session_events(session)}
+    return {**feed.row(session), "open": feed.shop.sessions.is_open(session), **session_events(session)}
 
 
 def _state(known: Known, settings: Settings, *, show_ids: bool) -> dict[str, Any]:

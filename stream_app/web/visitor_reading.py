@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from stream_app.backends.redis import RedisView, connect
+from stream_app.backends.redis import RedisView, connect_by
 from stream_app.core import state
 from stream_app.core.effects import Position
 from stream_app.core.state import Visitor
@@ -32,8 +32,8 @@ class VisitorReading:
     def _view(self) -> RedisView:
         settings = self._settings
         if self._client is None:
-            self._client = connect(settings.redis_url.get_secret_value(), timeout_ms=settings.redis_timeout_ms)
-        prefix = f"{settings.topic_prefix}{settings.group_id}"
+            self._client = connect_by(settings)
+        prefix = settings.namespace
         return RedisView(self._client, prefix=prefix, ttl_ms=settings.history_ttl_ms)
 
     async def many(self, partition: int, visitors: list[str]) -> dict[str, Visitor]:

@@ -61,6 +61,7 @@ def runs(
                     "item_id": draw(st.sampled_from((None, "i1", "i2"))),
                     "price": draw(st.sampled_from((None, 9.99))),
                     "event_id": draw(st.sampled_from((None, None, None, "careless"))),
+                    "bot": draw(st.sampled_from((None,) * 15 + (True,))),
                 }
                 kind = draw(st.sampled_from(KINDS))
                 if kind == "purchase":

@@ -55,7 +55,7 @@ async def _learned(deployment: Deployment) -> list[dict[str, Any]]:
     return [example for _, example, _ in await deployment.read(topics.EXAMPLES)]
 
 
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("guarantee", [pytest.param("at_least_once", marks=pytest.mark.long), "exactly_once"])
 async def test_a_told_checkout_is_learned_while_its_session_is_open_and_the_audit_agrees(
     real_servers: Servers, names: Names, guarantee: str
 ) -> None:

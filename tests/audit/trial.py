@@ -99,7 +99,8 @@ class Run:
         for record in self.events:
             trial.event(record)
         checks = trial.finish()
-        states = StatesAudit(NAMES, PARTITION, gap_ms=self.rules.gap_ms, start=0, expired_before_ms=0)
+        gap_ms, quiet_ms = self.rules.gap_ms, self.rules.quiet_ms
+        states = StatesAudit(NAMES, PARTITION, gap_ms=gap_ms, quiet_ms=quiet_ms, start=0, expired_before_ms=0)
         for offset, (key, value) in enumerate(self.topics["changelog"]):
             states.changelog(offset, 1, key, value)
         states.compare(trial.fold, ahead=trial.ahead)

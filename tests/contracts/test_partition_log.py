@@ -128,7 +128,7 @@ class Kafka:
 
     async def outputs(self) -> dict[str, list[tuple[bytes, bytes]]]:
         found = {}
-        names = {"scores": topics.SCORES, "features": topics.FEATURES}
+        names = {"scores": topics.SCORES, "features": topics.FEATURES, "moments": topics.MOMENTS}
         for name, topic in {**names, "examples": topics.EXAMPLES, "closed": topics.CLOSED}.items():
             if records := await self.read(self.place(topic)):
                 found[name] = [(record.key, record.value) for record in records]
@@ -437,7 +437,7 @@ async def test_what_is_published_is_read_by_others_in_order_and_the_changelogs_e
     await successor.take_over()
     assert await successor.changelog_end() in (2, 3)
     await log.take_over()
-    end = await log.publish(effects({"ä": b"C"}, closed=[(b"a", b"{}")], scores=[(b"c", b"4")]))
+    end = await log.publish(effects({"ä": b"C"}, closed=[(b"a", b"{}")], moments=[(b"a", b"m")], scores=[(b"c", b"4")]))
     assert end in (3, 4)
     await successor.take_over()
     assert await bench.outputs() == {
@@ -445,6 +445,7 @@ async def test_what_is_published_is_read_by_others_in_order_and_the_changelogs_e
         "features": scores[:1],
         "examples": scores[1:],
         "closed": [(b"a", b"{}")],
+        "moments": [(b"a", b"m")],
     }
     assert await changelog(successor, 0, end) == [("a", b"A"), ("b", b"B"), ("ä", b"C")]
 

@@ -17,14 +17,18 @@ from stream_app.core.watermark import Watermark
 
 P = 3
 TTL_MS = 3_600_000
-SERVERS = ["embedded", pytest.param("real", marks=pytest.mark.real_redis)]
+SERVERS = [
+    "embedded",
+    pytest.param("real", marks=pytest.mark.real_redis),
+    pytest.param("cluster", marks=pytest.mark.real_redis),
+]
 
 
 class Stored(RedisView):
     """A `RedisView` whose client and keys a test can look at."""
 
-    def __init__(self, url: str) -> None:
-        self.client: Redis = connect(url, timeout_ms=5_000)
+    def __init__(self, url: str, *, cluster: bool = False) -> None:
+        self.client: Redis = connect(url, timeout_ms=5_000, cluster=cluster)
         self.prefix = f"shop-{uuid.uuid4().hex[:8]}.scorer"
         super().__init__(self.client, prefix=self.prefix, ttl_ms=TTL_MS)
 
@@ -35,10 +39,12 @@ class Stored(RedisView):
         return sorted([key.decode() async for key in self.client.scan_iter(match=f"*{self.prefix}*", count=10_000)])
 
 
-def _url(request: pytest.FixtureRequest, kind: str) -> str:
+def _stored(request: pytest.FixtureRequest, kind: str) -> Stored:
+    if kind == "cluster":
+        return Stored(request.getfixturevalue("real_redis_cluster").url, cluster=True)
     if kind == "real":
-        return str(request.getfixturevalue("real_redis").url)
-    return str(request.getfixturevalue("embedded_servers").redis_url)
+        return Stored(request.getfixturevalue("real_redis").url)
+    return Stored(request.getfixturevalue("embedded_servers").redis_url)
 
 
 @pytest.fixture(params=["memory", *SERVERS])
@@ -46,14 +52,14 @@ async def view(request: pytest.FixtureRequest) -> AsyncIterator[View]:
     if request.param == "memory":
         yield MemoryView()
         return
-    stored = Stored(_url(request, request.param))
+    stored = _stored(request, request.param)
     yield stored
     await stored.close()
 
 
 @pytest.fixture(params=SERVERS)
 async def stored(request: pytest.FixtureRequest) -> AsyncIterator[Stored]:
-    stored = Stored(_url(request, request.param))
+    stored = _stored(request, request.param)
     yield stored
     await stored.close()
 

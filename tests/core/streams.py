@@ -83,6 +83,20 @@ class ConstantScorer(WithoutReasons):
         return np.full(len(x), 0.125)
 
 
+class ScriptedScorer(WithoutReasons):
+    """Says what it was told to, event after event."""
+
+    name, version, updates, cold = "scripted", 7, 70, False
+    bands = None
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = list(scores)
+
+    def score_many(self, x: npt.NDArray[np.float64], keys: Sequence[Keys]) -> npt.NDArray[np.float64]:
+        said, self.scores = self.scores[: len(x)], self.scores[len(x) :]
+        return np.array(said)
+
+
 class HashScorer(WithoutReasons):
     """A number from all features and keys: any difference in either changes it."""
 
@@ -112,6 +126,7 @@ class Partition:
         self.features: list[dict[str, Any]] = []
         self.examples: list[dict[str, Any]] = []
         self.closed: list[dict[str, Any]] = []
+        self.moments: list[dict[str, Any]] = []
         self.restart()
 
     def restart(self) -> None:
@@ -133,6 +148,7 @@ class Partition:
             (self.features, effects.features),
             (self.examples, effects.examples),
             (self.closed, effects.closed),
+            (self.moments, effects.moments),
         ):
             for key, value in written:
                 decoded = json.loads(value)
@@ -143,7 +159,7 @@ class Partition:
         """States reach the changelog; deadlines are read from them, as a restoring owner does."""
         for visitor, blob in states.items():
             self.states[visitor] = blob
-            deadline = state.decode(blob).deadline(self.rules.gap_ms)
+            deadline = state.decode(blob).deadline(self.rules.gap_ms, self.rules.quiet_ms)
             if deadline is None:
                 self.deadlines.pop(visitor, None)
             else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from functools import cache
+from itertools import takewhile
 
 import msgspec
 import numpy as np
@@ -30,6 +32,16 @@ _TRUTH = np.array([1.2, -0.8, 0.6, 0.0, 0.0, 0.4])
 
 def sessions(count: int, *, seed: int = 1) -> Iterator[TypedExample]:
     """Episodes of one to four examples that come together; a fifth of them end in a checkout."""
+    return takewhile(lambda each: int(each.visitor_id[1:]) < count, drawn(seed))
+
+
+@cache
+def drawn(seed: int) -> list[TypedExample]:
+    """Of 3,000 episodes: a shorter stream is the beginning of them."""
+    return list(drawing(3_000, seed))
+
+
+def drawing(count: int, seed: int) -> Iterator[TypedExample]:
     random = np.random.default_rng(seed)
     for n in range(count):
         hidden = random.normal(0, 1, 6)

@@ -175,7 +175,7 @@ def table_of(
     return table.base, table.entries(), (found.positives, found.negatives)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stream=sessions(), drawn=LATE)
 def test_a_label_told_late_gives_the_counts_that_it_would_have_given_in_time(
     stream: list[Any], drawn: list[Any]

@@ -88,7 +88,7 @@ PLACES = st.lists(st.integers(0, 30), min_size=state.MARKS_MAX, max_size=state.M
 CUTS = st.lists(st.booleans(), min_size=1, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stream=events(), told=labels(), one=PLACES, other=PLACES, cuts=CUTS, others=CUTS)
 def test_features_scores_and_sessions_do_not_depend_on_when_a_label_came_and_no_event_is_learned_twice(
     stream: list[Record], told: list[Record], one: list[int], other: list[int], cuts: list[bool], others: list[bool]
@@ -105,7 +105,7 @@ def test_features_scores_and_sessions_do_not_depend_on_when_a_label_came_and_no_
     note(f"at once {any(example['position'][0] == 0 for example in first.examples)}")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(stream=events("ab"), told=labels("ab", ["checkout"]), one=PLACES, other=PLACES, cuts=CUTS, others=CUTS)
 def test_whether_an_event_led_to_a_checkout_does_not_depend_on_when_a_label_came(
     stream: list[Record], told: list[Record], one: list[int], other: list[int], cuts: list[bool], others: list[bool]
@@ -118,7 +118,7 @@ def test_whether_an_event_led_to_a_checkout_does_not_depend_on_when_a_label_came
     note(f"sources differ {any(first[event_id] != second[event_id] for event_id in both)}")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     stream=events("b"),
     told=labels("b", ["checkout"], [None, "another"]),
@@ -138,7 +138,7 @@ def test_examples_do_not_depend_on_when_labels_came_that_could_be_several_sessio
     note(f"sources {sorted({example['label_source'] for example in first.examples})}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(stream=events(), told=labels(), places=PLACES, cuts=CUTS)
 def test_labels_change_no_feature_no_score_and_no_session(
     stream: list[Record], told: list[Record], places: list[int], cuts: list[bool]

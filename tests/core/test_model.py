@@ -13,7 +13,8 @@ from tests.zoo.material import BASE, examples, to_the_bit, trained
 
 
 def test_an_unknown_model_is_refused_with_the_known_names() -> None:
-    with pytest.raises(ValueError, match=r"got model 'oracle', expected one of adaptive_forest, .*, newton, sgd"):
+    names = r"adaptive_forest, .*, newton, page_sequence, sgd"
+    with pytest.raises(ValueError, match=f"got model 'oracle', expected one of {names}"):
         IntentModel("oracle", base_rate=BASE)
 
 

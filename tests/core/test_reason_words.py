@@ -10,8 +10,8 @@ import pytest
 
 from stream_app.core import features
 from stream_app.core.features import FEATURE_NAMES
+from stream_app.core.reason_catalogue import REASON_IDS, REASONS
 from stream_app.core.reason_words import facts, odds_factor, sentence
-from stream_app.core.reasons import REASON_IDS, REASONS
 from stream_app.core.records import Keys
 from tests.core.streams import Partition, event
 

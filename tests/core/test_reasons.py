@@ -7,13 +7,8 @@ import pytest
 
 from stream_app.core.emission import SAMPLED_ONE_IN, is_sampled
 from stream_app.core.model import INPUT_NAMES
-from stream_app.core.reasons import (
-    REASON_IDS,
-    REASONS,
-    REASONS_MAX,
-    explain,
-    strongest,
-)
+from stream_app.core.reason_catalogue import REASON_IDS, REASONS, REASONS_MAX
+from stream_app.core.reasons import explain, strongest
 from tests.zoo.material import inputs, trained
 
 

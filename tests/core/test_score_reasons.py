@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from stream_app.core.emission import is_sampled
-from stream_app.core.reasons import REASON_IDS
+from stream_app.core.reason_catalogue import REASON_IDS
 from stream_app.core.records import Keys, Reasons
 from stream_app.core.serving import ServingModel
 from stream_app.core.snapshots import SnapshotReader

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from stream_app.core import processor, state
@@ -160,25 +163,25 @@ def test_one_session_too_many_at_once_ends_the_oldest() -> None:
     assert len(partition.visitor("a").sessions) == state.OPEN_SESSIONS_MAX
 
 
-def test_a_hundred_thousand_events_of_one_bot_keep_its_blob_small() -> None:
-    # 100,000 events of 1,000 items with ids of usual length, an hour long, in two sessions at once.
+def test_twenty_thousand_events_of_one_bot_keep_its_blob_small() -> None:
+    # 20,000 events of 1,000 items with ids of usual length, an hour long, in two sessions at once.
     partition = Partition()
-    largest = scored = 0
-    for start in range(0, 100_000, 5_000):
+    sizes = []
+    for start in range(0, 20_000, 2_000):
         effects = partition.step(
             event(
-                n, "bot", ("view_item", "add_to_cart", "purchase")[n % 3 if n % 50 == 0 else 0], n / 1700,
+                n, "bot", ("view_item", "add_to_cart", "purchase")[n % 3 if n % 50 == 0 else 0], n / 340,
                 item_id=f"item-{n * 7919 % 1000:08d}", category=f"cat-{n % 300}", brand=f"brand-{n % 200}",
                 price=float(n % 97), session_id=f"session-{n % 2}", order_id=f"order-{n}",
             )
-            for n in range(start, start + 5_000)
+            for n in range(start, start + 2_000)
         )  # fmt: skip
-        scored += len(effects.scores)
-        partition.scores.clear()
-        partition.features.clear()
-        largest = max(largest, len(partition.states["bot"]))
-    assert scored == 100_000
-    assert largest < 20_000
+        assert len(effects.scores) == 2_000
+        sizes.append(len(partition.states["bot"]))
+    assert max(sizes) < 20_000
+    # All that is kept is full after the first items and orders, and three batches come to every size that there is:
+    # a byte for each tenth event would be another 1,000.
+    assert max(sizes[6:]) < max(sizes[2:6]) + 200
 
 
 def test_the_worst_that_a_visitor_can_send_fits_in_one_kafka_message() -> None:
@@ -267,3 +270,40 @@ def test_an_episode_tracks_no_more_names_than_fit_into_its_records() -> None:
     assert last["keys"]["items"] == [f"{n:0256d}" for n in range(16)]
     assert last["keys"]["categories"] == ["c"]
     assert last["events"] == 20
+
+
+def test_a_closed_session_says_the_category_last_touched_in_it_whether_it_bought_or_not() -> None:
+    partition = Partition()
+    partition.step(
+        [
+            event(0, "looks", "view_item", 0, category="shoes"),
+            event(1, "looks", "view_item", 1, category="hats"),
+            event(2, "looks", "page_view", 2),
+            event(3, "buys", "view_item", 0, category="shoes"),
+            event(4, "buys", "purchase", 1, category="gloves", order_id="o1"),
+            event(5, "buys", "purchase", 3, category="gloves", order_id="o2"),
+            event(6, "goes on", "view_item", 0, category="shoes"),
+            event(7, "goes on", "purchase", 1, order_id="o3"),
+            event(8, "goes on", "view_item", 2, category="hats"),
+            event(9, "sends back", "refund", 0, category="hats", order_id="o4"),
+        ]
+    )
+    partition.step(idle_ms=40 * 60_000)
+    # A purchase and a refund touch nothing, and a checkout does not make forget what led to it.
+    assert {closed["visitor_id"]: closed["category"] for closed in partition.closed} == {
+        "looks": "hats", "buys": "shoes", "goes on": "hats", "sends back": None,
+    }  # fmt: skip
+
+
+def test_a_state_from_before_a_session_kept_its_category_is_read() -> None:
+    partition = Partition()
+    partition.step([event(0, "v", "view_item", 0, category="shoes"), event(1, "v", "purchase", 1, order_id="o1")])
+    told: list[Any] = msgspec.msgpack.decode(partition.states["v"][1:])
+    sessions = told[3]
+    *sessions[0], category, _, _ = sessions[0]
+    assert category == "shoes"
+    partition.states["v"] = partition.states["v"][:1] + msgspec.msgpack.encode(told)
+    partition.restart()
+    partition.step([event(2, "v", "page_view", 2)])
+    partition.step(idle_ms=40 * 60_000)
+    assert [(closed["events"], closed["category"]) for closed in partition.closed] == [(3, None)]

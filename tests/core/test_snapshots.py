@@ -16,6 +16,7 @@ from stream_app.core.prior_tables import new_table
 from stream_app.core.snapshots import (
     COMMAND_KEY,
     HEAD_KEY,
+    NEWER,
     RECORD_BYTES_MAX,
     SIGNATURE_HEADER,
     SNAPSHOT_SCHEMA,
@@ -275,7 +276,8 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_is(value: float) -> 
 def test_a_head_of_another_schema_is_refused_and_the_entries_wait_for_one_of_ours() -> None:
     one = reader()
     read(one, written(1, {("item", "a"): [1.0, 1.0]})[:-1])
-    refused("foreign_schema", head_of(schema=SNAPSHOT_SCHEMA + 1, version=1), one)
+    refused("foreign_schema", head_of(schema=SNAPSHOT_SCHEMA - 1, version=1), one)
+    refused(NEWER, head_of(schema=SNAPSHOT_SCHEMA + 1, version=1), one)
     assert dict(read(one, written(2, {}))[0][1]) == {("item", "a"): [1.0, 1.0]}
 
 

@@ -109,6 +109,19 @@ def _listening(pid: int) -> set[int]:
     return ports
 
 
+def _offers(port: str) -> Any:
+    """What `/api/offers` has, once it has any: they are read when somebody asks."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/offers") as response:
+            shown = json.load(response)
+        assert shown["problem"] is None
+        if shown["offers"]:
+            return shown
+        assert time.monotonic() < deadline, "the page has no offers"
+        time.sleep(0.2)
+
+
 def _consistent(facts: dict[str, Any]) -> None:
     """The summary's own arithmetic, on a clean stream."""
     assert facts["scores"] == facts["events_sent"]
@@ -117,10 +130,13 @@ def _consistent(facts: dict[str, Any]) -> None:
     assert facts["sessions_opened"] >= facts["sessions_closed"] > 0
     assert sum(facts["labels"].values()) == facts["labels_sent"]
     written = sum(facts["examples"].values())
-    assert facts["examples_learned"] + facts["examples_held"] == written
+    # A label that came after its session's end corrects what was learned: with real clocks that is the case of some.
+    assert facts["examples_learned"] + facts["examples_held"] == written + facts["corrections"]
     assert written <= facts["scores"]
     assert facts["quality_examples"] <= written
     assert facts["model_version"] > 0
+    if facts["offers"] is not None:
+        assert facts["offers"]["taken"] <= facts["offers"]["made"]
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks at processes and ports in /proc")
@@ -157,9 +173,7 @@ def test_a_signal_in_the_middle_ends_it_with_the_same_summary_and_code_0(
     demos.append(demo)
     demo.wait_for(r"1,\d\d\d events scored")
     demo.process.send_signal(number)
-    asked = time.monotonic()
     assert demo.end(15) == 0, demo.said
-    assert time.monotonic() - asked < 10
     facts = json.loads(demo.said["out"][demo.said["out"].index("{") :])
     assert facts["scores"] == facts["events_sent"] > 1_000
     assert "Traceback" not in demo.said["err"]
@@ -190,9 +204,10 @@ def test_a_file_is_replayed_with_nothing_lost_and_every_rejected_row_has_a_reaso
     rows += ["1433245332117,8,transaction,3,77", "soon,1,view,1,", "1433245332118,1,gaze,1,"]
     history = tmp_path / "events.csv"
     history.write_text("\n".join(rows) + "\n")
-    demo = Demo("--input", str(history), "--format", "retailrocket", "--no-tty", cwd=tmp_path)
+    demo = Demo("--input", str(history), "--no-tty", cwd=tmp_path)
     demos.append(demo)
     assert demo.end() == 0, demo.said
+    assert "events.csv is retailrocket: the header has timestamp, visitorid" in demo.said["err"]
     assert re.search(r"events sent +401\n", demo.said["out"])
     assert re.search(r"scores +401 in", demo.said["out"])
     rejected = re.search(r"repeated, rejected +0, (.*)\n", demo.said["out"])
@@ -215,12 +230,66 @@ def test_into_a_pipe_it_writes_plain_text_and_into_its_directory_nothing(tmp_pat
 def test_what_cannot_be_run_is_one_line_and_code_2(tmp_path: Path, demos: list[Demo]) -> None:
     for arguments, text in (
         (("--input", "missing.csv", "--format", "rees46"), "missing.csv"),
-        (("--input", "missing.csv"), "--input and --format go together"),
+        (("--input", "missing.csv"), "missing.csv"),
+        (("--format", "rees46"), "without --input"),
+        (("--mapping", "mine.toml"), "without --input"),
         (("--events", "0"), "0 is not in the range"),
         (("--model", "oracle"), "oracle"),
+        (("--discount-policy", "no.toml"), "no.toml"),
     ):
         demo = Demo(*arguments, cwd=tmp_path)
         demos.append(demo)
         assert demo.end() == 2, demo.said
         assert text in demo.said["err"]
         assert "Traceback" not in demo.said["err"]
+
+
+@needs_proc
+def test_the_shop_is_made_offers_by_a_process_of_its_own_that_ends_with_the_demo(
+    tmp_path: Path, demos: list[Demo]
+) -> None:
+    # Everybody with a moment, whatever the score. A cold model tells of hardly any.
+    policy = tmp_path / "policy.toml"
+    policy.write_text(_POLICY)
+    demo = Demo("--no-tty", "--json", "--discount-policy", str(policy), cwd=tmp_path)
+    demos.append(demo)
+    demo.wait_for(r"offers [1-9]\d* made, \d+ found nobody, [1-9]", seconds=240)
+    (discounts,) = (pid for pid in demo.children if b"discounts" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    assert _listening(discounts) <= demo.ports
+    port = _WEB.search(demo.said["err"])
+    assert port is not None
+    shown = _offers(port[1])
+    assert {row["percent"] for row in shown["offers"]} == {10.0}
+    # The shop's time is not the clock's: by its own the newest have not run out.
+    assert shown["offers"][0]["expires_at"] > shown["now"]
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end(15) == 0, demo.said
+    facts = json.loads(demo.said["out"][demo.said["out"].index("{") :])
+    assert facts["offers"]["taken"] > 0
+    assert "problem" not in facts["experiment"], facts["experiment"]
+    arms = facts["experiment"]["arms"]
+    assert arms["treatment"]["exposures"] >= facts["offers"]["made"] + facts["offers"]["found_nobody"]
+    assert arms["holdout"]["exposures"] > 0
+    assert list(tmp_path.iterdir()) == [policy]
+    demo.assert_nothing_left()
+
+
+_POLICY = """
+format = 1
+[experiment]
+id = "all"
+salt = "s"
+holdout = 0.2
+[moments]
+clock = "age"
+[levels]
+percents = [10.0]
+fixed = 10.0
+[money]
+currency = "EUR"
+margin = 0.4
+order_value = 40.0
+[budget]
+per_hour = 1e6
+per_day = 1e6
+"""

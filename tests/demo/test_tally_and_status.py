@@ -34,7 +34,11 @@ def _effects(first: int, count: int, *, item: str = "i7") -> Effects:
         Position(),
         scores=scores,
         features=features,
-        examples=[(b"v", b'{"label":1,"label_source":"purchase"}'), (b"v", b'{"label_source":"session_end"}')],
+        examples=[
+            (b"v", b'{"label":1,"label_source":"purchase"}'),
+            (b"v", b'{"label_source":"session_end"}'),
+            (b"v", b'{"label":1,"label_source":"label","previous":0}'),
+        ],
         events=Counter({("view_item", "scored"): count, ("view_item", "duplicate"): 2, ("unknown", "not_json"): 1}),
         labels=Counter({"resolved": 1}),
         bands=Counter({"on_the_fence": count}),
@@ -72,6 +76,7 @@ def test_every_event_is_dealt_with_once_and_the_newest_scores_are_kept() -> None
     assert tally.events_dealt_with == 23 + 4 + 2
     assert tally.rejected == {"not_json": 2}
     assert tally.examples == {"purchase": 2, "session_end": 2}
+    assert (tally.corrections, tally.examples_written) == (2, 6)
     last = tally.last_scores()
     assert [shown.events for shown in last] == list(range(24 - LAST_SCORES, 24))
     assert {shown.item for shown in last} == {"i7"}
@@ -125,10 +130,37 @@ def test_figures_of_a_few_examples_are_dashes_in_the_lines_the_picture_and_the_s
 
 def test_no_row_of_the_panels_is_empty_before_anything_is_known(run: _Run) -> None:
     lines = _drawn(run.watch.status(), 110, 32)
-    for line in lines[2:9]:
+    for line in lines[2:10]:
         left, right = line.split("│")[1], line.split("│")[3]
         assert left.strip(), line
         assert right.strip(), line
+
+
+def test_what_became_of_offers_is_in_the_line_the_picture_and_the_summary(run: _Run) -> None:
+    run.watch.begin()
+    assert "offers" not in plain.line(run.watch.status())
+    assert re.search(r"offers +none ", "\n".join(_drawn(run.watch.status(), 80, 24)))
+    assert "offers" not in plain.summary({**run.watch.overall(), "experiment": None})
+    run.watch.offers = {"made": 1_203, "found_nobody": 45, "taken": 67}
+    status = run.watch.status()
+    assert "; offers 1,203 made, 45 found nobody, 67 taken; " in plain.line(status)
+    assert re.search(r"offers +1,203 made, 67 taken ", "\n".join(_drawn(status, 80, 24)))
+    arms = {
+        arm: {"visitors": 900 + n, "settled": 500 + n, "converted": 30 + n}
+        for n, arm in enumerate(("treatment", "holdout"))
+    }
+    told = {"arms": arms, "conclusions": ["It is too early.", "Of profit, too."]}
+    text = plain.summary({**run.watch.overall(), "experiment": told})
+    assert re.search(r"offers +1,203 made, 45 found nobody, 67 taken\n", text)
+    assert "treatment 900 visitors, 500 settled, 30 ordered; holdout 901 visitors, 501 settled, 31 ordered\n" in text
+    assert text.endswith(
+        "  It is too early.\n"
+        + " " * (text.index("treatment") - text.rindex("\n", 0, text.index("treatment")) - 1)
+        + "Of profit, too."
+    )
+    assert re.search(
+        r"experiment +why not$", plain.summary({**run.watch.overall(), "experiment": {"problem": "why not"}})
+    )
 
 
 def test_the_curve_of_the_auc_covers_the_whole_run_in_bounded_space(run: _Run) -> None:

@@ -31,6 +31,8 @@ _SPECS = {spec.name: spec for spec in METRICS}
 _SELECTOR = re.compile(r"\b(intent_[a-z0-9_]+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r"""(\w+)(?:=~|!~|!=|=)"([^"]*)\"""")
 _RECORD = re.compile(r"\bintent:[a-z0-9_:]+")
+#: What Prometheus and the list of targets (`stream_app.targets`) say of every series.
+_OF_THE_TARGET = {"instance", "job", "group", "role"}
 _KNOWN = {
     "window": {"total", "recent"},
     "slice": set(SLICES),
@@ -72,7 +74,7 @@ def test_every_metric_and_label_of_a_rule_exists(rule: dict[str, Any]) -> None:
         for label, value in _MATCHER.findall(matchers):
             assert label in _spec_of(name).labels, f"{name} has no label {label}"
             assert set(value.split("|")) <= _KNOWN[label], f"{name} never has {label}={value}"
-    labels = {label for name, _ in found for label in _spec_of(name).labels}
+    labels = _OF_THE_TARGET | {label for name, _ in found for label in _spec_of(name).labels}
     labels |= {label for each in _RECORDED if each["record"] in recorded for label in each.get("labels", {})}
     if "intent:checkouts_missed:count" in recorded:
         labels.add("source")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from producers.formats import FORMATS
+from producers.history_files import HistoryFile
 from stream_app.core.codec import encode
 from stream_app.core.events import Event
 from stream_app.evaluation.columns import Chunk
@@ -83,9 +84,8 @@ class Passed:
 
 
 def history_of(paths: Sequence[Path], scratch: Path, *, target: Target = "purchase") -> History:
-    return History(
-        paths, FORMATS["canonical"], now_ms=NOW, directory=scratch, target=target, progress=lambda *_: None
-    )  # fmt: skip
+    files = [HistoryFile(path, path.name, FORMATS["canonical"]) for path in paths]
+    return History(files, now_ms=NOW, directory=scratch, target=target, progress=lambda *_: None)
 
 
 def passed(

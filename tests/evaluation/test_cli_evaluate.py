@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
+from producers.formats import FORMATS
 from stream_app.cli import main
 from tests.evaluation.histories import shop, written
 
@@ -18,13 +19,17 @@ MODELS = "newton,sgd,batch-logistic"
 
 
 def evaluate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments), "--format", "canonical"])
+    return told_by_itself(*arguments, "--format", "canonical")
+
+
+def told_by_itself(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module", name="path")
 def a_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # An item and a visitor that would be markup, were they not data.
-    events = shop(700)
+    events = shop(450)
     for one in events[::7]:
         one.category = "<b>[red]&"
     return written(events, tmp_path_factory.mktemp("evaluate") / "history.jsonl")
@@ -88,6 +93,52 @@ def test_json_to_stdout_is_nothing_but_json(path: Path) -> None:
     done = evaluate(path, "--models", "sgd", "--draws", "0", "--folds", "1", "--json", "-")
     assert list(json.loads(done.stdout)["models"]) == ["sgd"]
     assert done.stderr == ""
+
+
+def test_each_file_tells_its_format_by_itself(tmp_path: Path) -> None:
+    events = shop(300)
+    half = len(events) // 2
+    ours = written(events[:half], tmp_path / "ours.jsonl")
+    theirs = tmp_path / "theirs.csv"
+    names = {"view_item": "view", "purchase": "transaction"}
+    rows = [f"{e.event_time},{e.visitor_id},{names[e.event_type]},{e.item_id},{n}" for n, e in enumerate(events)]
+    theirs.write_text("\n".join([",".join(FORMATS["retailrocket"].columns), *rows[half:]]))
+    asked = ("--models", "sgd", "--draws", "0", "--folds", "1", "--json", "-")
+    done = told_by_itself(ours, theirs, *asked)
+    assert done.exit_code == 0, done.output
+    history = json.loads(done.stdout)["history"]
+    assert (history["events"], history["rejected"]) == (len(events), {})
+    assert done.stderr.splitlines() == [
+        "ours.jsonl is canonical: 100 of 100 records have event_id, event_type, event_time, visitor_id",
+        "theirs.csv is retailrocket: the header has timestamp, visitorid, event, itemid, transactionid",
+    ]
+
+
+def test_a_mapping_says_where_the_fields_are(tmp_path: Path) -> None:
+    events = shop(300)
+    mine, mapping = tmp_path / "mine.csv", tmp_path / "mine.toml"
+    rows = [f"{e.event_id},{e.event_type},{e.event_time},{e.visitor_id},{e.item_id}" for e in events]
+    mine.write_text("\n".join(["nr,what,at,who,sku", *rows]))
+    mapping.write_text(
+        'event_id = "nr"\nevent_type = "what"\nevent_time = "at"\nvisitor_id = "who"\nitem_id = "sku"\n'
+        'time = { unit = "milliseconds" }\n'
+    )
+    asked = ("--models", "sgd", "--draws", "0", "--folds", "1", "--json", "-")
+    done = told_by_itself(mine, *asked, "--mapping", mapping)
+    assert (done.exit_code, done.stderr) == (0, "")
+    for event in events:
+        event.category = event.brand = None
+    same = evaluate(written(events, tmp_path / "same.jsonl"), *asked)
+    assert json.loads(done.stdout)["models"] == json.loads(same.stdout)["models"]
+
+
+def test_a_page_that_cannot_be_written_does_not_lose_the_tables(path: Path, tmp_path: Path) -> None:
+    nowhere = tmp_path / "no" / "page.html"
+    done = evaluate(path, "--models", "sgd", "--draws", "0", "--folds", "1", "--html", nowhere)
+    assert done.exit_code == 2
+    assert "ROC AUC" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("Error: [Errno 2] No such file or directory")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_split_by_date_sets_frozen_twins_beside_those_that_go_on(path: Path) -> None:

@@ -54,6 +54,14 @@ def test_figures_equal_those_of_scikit_learn(rows: tuple[Any, Any, Any], model: 
     assert found.brier == pytest.approx(metrics.brier_score_loss(label, scores, sample_weight=weight))
     assert found.mean_score == pytest.approx(np.average(scores, weights=weight))
     assert found.f1 == pytest.approx(metrics.f1_score(label, called, sample_weight=weight))
+    assert found.precision == pytest.approx(metrics.precision_score(label, called, sample_weight=weight))
+    assert found.recall == pytest.approx(metrics.recall_score(label, called, sample_weight=weight))
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(label, called, sample_weight=weight))
+    nobody = metrics.accuracy_score(label, np.zeros_like(label), sample_weight=weight)
+    assert found.accuracy_constant == pytest.approx(nobody)
+    confusion = metrics.confusion_matrix(label, called, sample_weight=weight, normalize="all")
+    cells = [[found.true_negative, found.false_positive], [found.false_negative, found.true_positive]]
+    assert np.array(cells) == pytest.approx(confusion)
     all_positive = metrics.f1_score(label, np.ones_like(label), sample_weight=weight)
     assert found.f1_all_positive == pytest.approx(all_positive)
     precision, recall, _ = metrics.precision_recall_curve(label, scores, sample_weight=weight)
@@ -105,6 +113,8 @@ def test_figures_of_nothing_are_not_defined() -> None:
     assert math.isnan(found.pr_auc)
     assert math.isnan(found.f1)
     assert found.log_loss_constant == 0.0
+    assert math.isnan(found.accuracy)
+    assert found.accuracy_constant == 1.0
 
 
 def test_intervals_draw_sessions_and_not_rows() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from producers.formats import FORMATS
+from producers.history_files import HistoryFile
 from producers.source import Source
 from stream_app.evaluation.errors import EvaluationError
-from stream_app.evaluation.history import Survey, ticks
+from stream_app.evaluation.history import History, Survey, ticks
 from stream_app.evaluation.sorting import sorted_events
 from stream_app.evaluation.target import as_target
 from tests.core.streams import MINUTE, T0
@@ -27,7 +28,32 @@ def test_a_file_out_of_order_is_read_in_the_order_of_time_and_of_its_rows(tmp_pa
     history = history_of([path], tmp_path)
     assert list(history.events()) == expected
     assert history.survey.unordered == {path}
-    assert list(tmp_path.glob("*.run")) == []
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_of_one_name_from_two_directories_are_sorted_apart(tmp_path: Path) -> None:
+    events = shop(60)
+    paths = [tmp_path / name / "part-0.jsonl" for name in ("monday", "tuesday")]
+    for path, part in zip(paths, (events[:50], events[50:]), strict=True):
+        path.parent.mkdir()
+        written(part[::-1], path)
+    history = history_of(paths, tmp_path)
+    assert history.survey.unordered == set(paths)
+    assert {e.event_id for e in history.events()} == {e.event_id for e in events}
+    assert [e.event_time for e in history.events()] == [e.event_time for e in events]
+
+
+def test_files_of_two_formats_are_one_history(tmp_path: Path) -> None:
+    events = [event(n, 0, "view_item", n, n % 3) for n in range(20)]
+    ours = written(events[1::2], tmp_path / "ours.jsonl")
+    theirs = tmp_path / "theirs.csv"
+    rows = [f"{e.event_time},{e.visitor_id},view,{e.item_id}," for e in events[::2]]
+    theirs.write_text("\n".join([",".join(FORMATS["retailrocket"].columns), *rows]))
+    files = [HistoryFile(ours, ours.name, FORMATS["canonical"]), HistoryFile(theirs, "", FORMATS["retailrocket"])]
+    history = History(files, now_ms=NOW, directory=tmp_path, progress=lambda *_: None)
+    assert [(e.event_time, e.visitor_id, e.item_id) for e in history.events()] == [
+        (e.event_time, e.visitor_id, e.item_id) for e in events
+    ]
 
 
 def test_several_files_are_one_history(tmp_path: Path) -> None:

@@ -71,13 +71,13 @@ def test_a_checkout_is_learned_by_the_tick_after_it(tmp_path: Path) -> None:
 
 
 def test_labels_dealt_out_anew_within_each_hour_leave_nothing_to_foresee(tmp_path: Path) -> None:
-    events = shop(9_000, per_hour=60)
-    honest = passed(events[:5_000], question(folds=1), tmp_path / "honest")
+    events = shop(4_500, per_hour=60)
+    honest = passed(events, question(folds=1), tmp_path / "honest")
     history = history_of([written(events, tmp_path / "again.jsonl")], tmp_path)
     outcomes = sanity_outcomes("permuted-labels", history, RULES_HERE, tmp_path / "first")
     found = passed(events, question(folds=1, outcomes=outcomes), tmp_path / "permuted")
     figures, before = found.report["models"]["newton"], honest.report["models"]["newton"]
-    assert figures["roc_auc"] == pytest.approx(0.5, abs=0.02)
+    assert figures["roc_auc"] == pytest.approx(0.5, abs=0.03)
     # As many buy as before; it is who that has changed.
     assert figures["base_rate"] == pytest.approx(before["base_rate"], rel=0.3)
     assert before["roc_auc"] > 0.6

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from stream_app.core.codec import encode
 from stream_app.core.example_decoding import decode_example
@@ -50,12 +49,12 @@ def served_live(events: list[Any], cuts: list[int], freshness_ms: int) -> Partit
 
 
 def test_features_and_probabilities_equal_the_live_ones_bit_for_bit(tmp_path: Path) -> None:
-    events = shop(900)
+    events = shop(600)
     asked = question(freshness_ms=5_000, online=("sgd", "newton"))
     found = passed(events, asked, tmp_path)
     live = served_live(events, [fold.start_ms for fold in found.results.folds], 5_000)
     scores = {(s["visitor_id"], s["session_id"], s["events"]): s["score"] for s in live.scores}
-    assert len(live.examples) == len(found.rows["label"]) > 1_500
+    assert len(live.examples) == len(found.rows["label"]) > 1_000
     for n, example in enumerate(live.examples):
         key = example["visitor_id"], example["session_id"]
         assert found.p()[n] == scores[(*key, example["events"])] == example["score"]
@@ -63,8 +62,8 @@ def test_features_and_probabilities_equal_the_live_ones_bit_for_bit(tmp_path: Pa
         assert found.rows["time"][n] == example["event_time"]
         assert found.rows["events"][n] == example["events"]
     # That it says something: warm, of both kinds, and different from the other model beside it.
-    assert len(np.unique(found.p())) > 500
-    assert (found.p() != found.p("sgd")).mean() > 0.7
+    assert len(np.unique(found.p())) > 300
+    assert (found.p() != found.p("sgd")).mean() > 0.5
     assert set(found.rows["label"]) == {0, 1}
 
 
@@ -84,12 +83,12 @@ def test_features_equal_the_live_ones_bit_for_bit(tmp_path: Path) -> None:
     assert len(found) > 500
 
 
-@pytest.mark.parametrize("model", ["newton", "sgd"])
-def test_a_models_score_does_not_depend_on_who_is_beside_it(model: str, tmp_path: Path) -> None:
-    events = shop(500)
-    alone = passed(events, question(online=(model,)), tmp_path / "alone")
+def test_a_models_score_does_not_depend_on_who_is_beside_it(tmp_path: Path) -> None:
+    events = shop(400)
     beside = passed(events, question(online=("newton", "sgd"), frozen=True), tmp_path / "beside")
-    np.testing.assert_array_equal(alone.p(model), beside.p(model))
+    for model in ("newton", "sgd"):
+        alone = passed(events, question(online=(model,)), tmp_path / model)
+        np.testing.assert_array_equal(alone.p(model), beside.p(model))
 
 
 def test_the_matrix_of_the_batch_models_holds_what_an_online_classifier_sees() -> None:

@@ -28,12 +28,12 @@ BATCH = ("batch-constant", "batch-logistic", "batch-boosting", "batch-tree+under
 @pytest.fixture(scope="module", name="found")
 def a_pass(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     asked = question(online=("newton",), batch=BATCH, folds=2, frozen=True)
-    return passed(shop(1_200), asked, tmp_path_factory.mktemp("pass"), draws=20)
+    return passed(shop(800), asked, tmp_path_factory.mktemp("pass"), draws=20)
 
 
 def test_the_same_file_twice_gives_the_same_figures(found: Passed, tmp_path: Path) -> None:
     asked = question(online=("newton",), batch=BATCH, folds=2, frozen=True)
-    assert passed(shop(1_200), asked, tmp_path, draws=20).report == found.report
+    assert passed(shop(800), asked, tmp_path, draws=20).report == found.report
 
 
 def test_every_judged_row_has_a_score_of_everybody_and_was_scored_in_its_fold(found: Passed) -> None:
@@ -49,7 +49,7 @@ def test_every_judged_row_has_a_score_of_everybody_and_was_scored_in_its_fold(fo
 
 def test_the_last_gap_is_not_judged_for_there_only_checkouts_are_known(found: Passed) -> None:
     rows, horizon = found.rows, found.results.horizon_ms
-    assert horizon == max(e.event_time for e in shop(1_200)) - GAP - GRACE  # type: ignore[type-var, operator]
+    assert horizon == max(e.event_time for e in shop(800)) - GAP - GRACE  # type: ignore[type-var, operator]
     late = rows["time"] > horizon
     assert late.any()
     assert (rows["fold"][late] == -1).all()
@@ -169,6 +169,7 @@ def steady(visits: int) -> Iterator[Event]:
             yield one
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     visits = 4_500
     path = tmp_path / "history.jsonl"

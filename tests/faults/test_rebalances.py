@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_app import topics
-from tests.faults.conftest import Victims
+from tests.faults.conftest import EXACTLY_ONCE_IN_CI, Victims
 from tests.faults.launcher import Fault, Plan
 from tests.faults.run import SESSION_TIMEOUT_MS, Run
 
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.real_kafka, pytest.mark.real_redis]
 _HANDOVER_S = SESSION_TIMEOUT_MS / 1000
 
 
+@EXACTLY_ONCE_IN_CI
 async def test_a_rolling_restart_repeats_nothing_and_keeps_scores_flowing(fault_run: Callable[..., Run]) -> None:
     async with fault_run() as run:
         old = [run.start("worker"), run.start("worker")]
@@ -109,6 +110,7 @@ async def test_a_restore_without_redis_or_that_fails_scores_nothing_and_says_so(
         assert "injected" in crashed.said()
 
 
+@EXACTLY_ONCE_IN_CI
 @pytest.mark.parametrize("loop", ["worker:Worker.run", "partition:Partition.run", "trainer:Trainer.run"])
 async def test_a_loop_that_ends_by_itself_ends_the_process(fault_run: Callable[..., Run], loop: str) -> None:
     async with fault_run() as run:

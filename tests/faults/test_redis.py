@@ -44,6 +44,7 @@ async def _waits(run: Run, worker: Process) -> None:
     assert "redis_error" in worker.said()
 
 
+@EXACTLY_ONCE_IN_CI
 async def test_a_redis_killed_with_all_it_knew_is_rebuilt_from_the_changelog(
     victims: Victims, fault_run: Callable[..., Run]
 ) -> None:
@@ -62,6 +63,7 @@ async def test_a_redis_killed_with_all_it_knew_is_rebuilt_from_the_changelog(
         assert "source=changelog" in worker.said()
 
 
+@EXACTLY_ONCE_IN_CI
 async def test_a_redis_that_comes_back_from_an_old_snapshot_is_never_believed(
     victims: Victims, redis: Redis, fault_run: Callable[..., Run]
 ) -> None:

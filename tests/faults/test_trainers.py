@@ -146,7 +146,7 @@ def _forgeries(settings: Settings, head: dict[str, Any]) -> dict[str, tuple[byte
         "unsigned": (packed(), None),
         "bad_signature": signed(packed(), b"somebody else's key"),
         "damaged": signed(b"\xc1 not msgpack"),
-        "foreign_schema": signed(packed(schema=SNAPSHOT_SCHEMA + 1)),
+        "foreign_schema": signed(packed(schema=SNAPSHOT_SCHEMA - 1)),
         "non_finite": signed(packed(state=poisoned)),
     }
 

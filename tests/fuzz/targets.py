@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from producers.adapters.result import Arrival, Ignored
 from producers.formats import FORMATS
 from stream_app.core import codec, state
 from stream_app.core.codec import DETAIL_LENGTH_MAX, REJECT_REASONS, Rejected
@@ -21,7 +22,7 @@ from stream_app.core.example_decoding import UnreadableExampleError, decode_exam
 from stream_app.core.features import FEATURE_NAMES
 from stream_app.core.model import NonFiniteError
 from stream_app.core.records import Keys
-from stream_app.core.snapshots import HEAD_KEY, Head, RefusedError, SnapshotReader, sign
+from stream_app.core.snapshots import HEAD_KEY, NEWER, Head, RefusedError, SnapshotReader, sign
 from tests.core.examples import SECRET, SnapshotTopic, example, learner
 from tests.fuzz.hostile_partition import HostilePartition
 
@@ -119,7 +120,7 @@ def snapshot_target(data: bytes) -> None:
         assert _read_snapshot(key, data, None) == "unsigned"
         found = _read_snapshot(key, data, sign(key, data, SECRET))
         if isinstance(found, str):
-            assert found in ("damaged", "foreign_schema")
+            assert found in ("damaged", "foreign_schema", NEWER)
         elif found is not None:
             fold = learner()
             with suppress(ValueError):
@@ -139,11 +140,15 @@ def _read_snapshot(key: bytes, data: bytes, signature: bytes | None) -> Head | s
 
 def rows_target(name: str) -> Target:
     """A row of a file, behind a header that fits."""
-    columns = getattr(FORMATS[name], "columns", ())
-    parse = FORMATS[name].parser(",".join(columns).encode(), now_ms=NOW)
+    format, arrival = FORMATS[name], Arrival(NOW)
+    parse = format.delimited_parser(",".join(format.columns).encode(), arrival) if format.only_text else None
 
     def target(data: bytes) -> None:
-        check_event(parse(data))
+        results = parse(data) if parse is not None else format.results(data, arrival)
+        assert sum(isinstance(result, Rejected) for result in results) <= 1
+        for result in results:
+            if not isinstance(result, Ignored):
+                check_event(result)
 
     return target
 

@@ -27,7 +27,7 @@ def test_a_kept_input_breaks_no_promise(target: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_spoilt_input_breaks_no_promise(target: str, data: st.DataObject) -> None:
     TARGETS[target](data.draw(mutated(target)))

@@ -233,6 +233,19 @@ def test_a_checkout_told_by_the_order_system_counts_once_with_the_score_at_its_t
     assert checkout.before.events == 2
 
 
+def test_a_checkout_told_by_the_shop_and_by_the_order_system_is_one() -> None:
+    live = shop()
+    live.look(0.0)
+    bought = batch(
+        [score("ann", 1, 0.3), score("ann", 2, 0.1, "purchase")],
+        examples=[example("ann", 1, label=1, source="label", label_time=T0 + 2 * MINUTE, left=0)],
+    )
+    live.take(bought, 0, now=0.0)
+    read(live)
+    (checkout,) = live.checkouts.newest(5)
+    assert (checkout.source, checkout.way, live.checkouts.seen) == ("purchase", [0.3], 1)
+
+
 @needs_native
 def test_records_of_the_compiled_engine_are_read_like_any_other() -> None:
     live = shop()

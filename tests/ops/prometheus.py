@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -21,6 +22,9 @@ from tests.support.servers import program
 
 #: The rules as they are shipped.
 RULES: Final = Path(__file__).parents[2] / "ops" / "prometheus"
+
+#: How far alerts look back that remember a single event.
+_MEMORY: Final = re.compile(r"(\[|offset )(15m|1h)\b")
 
 _START_S: Final = 30.0
 _ANSWER_S: Final = 5.0
@@ -58,6 +62,9 @@ class RealPrometheus:
         without the patience.
     for_s
         Seconds that an alert stays pending.
+    memory_s
+        Seconds that those alerts look back which look back for a quarter of an hour or an hour, so that their end is
+        seen; None leaves them as they are.
     """
 
     def __init__(
@@ -66,8 +73,9 @@ class RealPrometheus:
         *,
         rules: Sequence[Path] = (RULES / "rules.yml", RULES / "alerts.yml"),
         for_s: int = 2,
+        memory_s: int | None = None,
     ) -> None:
-        self._targets, self._rules, self._for_s = targets, rules, for_s
+        self._targets, self._rules, self._for_s, self._memory_s = targets, rules, for_s, memory_s
         self._child: ChildProcess | None = None
         self._directory: Path | None = None
         self.port = 0
@@ -172,7 +180,8 @@ class RealPrometheus:
         rules = []
         for source in self._rules:
             copy = directory / source.name
-            copy.write_text(yaml.safe_dump(quickened(yaml.safe_load(source.read_text()), for_s=self._for_s)))
+            found = yaml.safe_load(source.read_text())
+            copy.write_text(yaml.safe_dump(quickened(found, for_s=self._for_s, memory_s=self._memory_s)))
             rules.append(str(copy))
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -205,7 +214,7 @@ class RealPrometheus:
                 raise ValueError(f"{parameters.get('query', path)}: {error.read().decode()}") from None
 
 
-def quickened(rules: dict[str, Any], *, for_s: int) -> dict[str, Any]:
+def quickened(rules: dict[str, Any], *, for_s: int, memory_s: int | None) -> dict[str, Any]:
     """The rule file with every alert's patience cut to so many seconds, and groups evaluated as often as asked."""
     for group in rules["groups"]:
         group.pop("interval", None)
@@ -213,6 +222,8 @@ def quickened(rules: dict[str, Any], *, for_s: int) -> dict[str, Any]:
             rule.pop("keep_firing_for", None)
             if "for" in rule:
                 rule["for"] = f"{for_s}s"
+            if "alert" in rule and memory_s is not None:
+                rule["expr"] = _MEMORY.sub(rf"\g<1>{memory_s}s", rule["expr"])
     return rules
 
 

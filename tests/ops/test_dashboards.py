@@ -70,7 +70,7 @@ _VALUES = {
     "type": set(EVENT_TYPES),
     "outcome": {"scored", "late", "duplicate", "replayed", "rejected"},
     "component": {"worker", "trainer"},
-    "state": {"restoring", "ready", "fenced", "stopped", "standby", "learning"},
+    "state": {"restoring", "ready", "fenced", "stopped", "standby", "learning", "settled", "open"},
     "label": {"0", "1"},
 }
 
@@ -113,9 +113,13 @@ def seen(
     async def run(redis: RealRedis) -> None:
         async with shop_run(real_kafka.bootstrap, redis, Names(f"{name}.", name), targets):
             # A threshold for F1 is found from a thousand examples on, and by then the rest is known as well.
-            known = 'max(intent_quality_examples{window="recent", slice="all"}) > 2500'
+            known = 'max(intent_quality_examples{window="recent", slice="all"}) > 1200'
             await asyncio.to_thread(
                 scraping.until, "the quality of the scores", lambda: scraping.query(known), seconds=60
+            )
+            settled = 'count(intent_experiment_units{state="settled"} > 0) == 2'
+            await asyncio.to_thread(
+                scraping.until, "what offers did in both arms", lambda: scraping.query(settled), seconds=60
             )
 
     try:

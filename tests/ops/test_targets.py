@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +65,52 @@ async def test_processes_of_other_names_keep_out_of_each_others_way(tmp_path: Pa
     await first.stop()
     assert _told(tmp_path) == ["127.0.0.1:41002"]
     await second.stop()
+
+
+def _left_by(targets: Path, pid: int, port: int, *, host: str = "") -> Path:
+    """The file of a process without a name."""
+    path = targets / f"shop-worker-{host or socket.gethostname()}-pid{pid}.json"
+    path.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": {}}]))
+    return path
+
+
+def _files(targets: Path) -> set[Path]:
+    return set(targets.iterdir())
+
+
+def _dead() -> int:
+    """The process id of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+async def test_the_file_of_a_nameless_process_that_crashed_is_removed_by_the_next_start_on_its_host(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        answering = listening.getsockname()[1]
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            silent = bound.getsockname()[1]
+        crashed = _left_by(tmp_path, _dead(), silent)
+        damaged = _left_by(tmp_path, _dead(), silent)
+        damaged.write_text("{")
+        alive = _left_by(tmp_path, os.getppid(), silent)
+        other_host = _left_by(tmp_path, _dead(), silent, host="elsewhere")
+        reachable = _left_by(tmp_path, _dead(), answering)
+        named = tmp_path / "shop-worker-w1.json"
+        named.write_text("[]")
+        file = _file(tmp_path, 41_001)
+        await file.start()
+        assert file.path.name == f"shop-worker-{socket.gethostname()}-pid{os.getpid()}.json"
+        assert _files(tmp_path) == {alive, other_host, reachable, named, file.path}
+        assert not crashed.exists()
+        assert not damaged.exists()
+        await file.stop()
+    assert _files(tmp_path) == {alive, other_host, reachable, named}
 
 
 async def test_a_directory_that_cannot_be_written_to_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:

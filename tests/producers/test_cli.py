@@ -44,6 +44,18 @@ def test_a_replay_ends_with_a_summary_that_programs_can_read(
     assert (summary["source"], summary["stopped"]) == (str(history), False)
 
 
+def test_without_a_format_it_is_told_from_the_file_and_said(embedded_servers: Servers, names: Names) -> None:
+    result = invoke(
+        "replay", Path(__file__).parent / "golden" / "segment.jsonl", "--json",
+        "--kafka-bootstrap", embedded_servers.bootstrap, "--topic-prefix", names.topic_prefix,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["sent"], sum(summary["rejected"].values())) == (17, 9)
+    assert summary["notes"][0].startswith("segment.jsonl is segment: 2")
+    assert summary["notes"][-2] == "ignored as no part of a visit: 2 (identify 1, Coupon Applied 1)"
+
+
 def test_for_people_the_summary_is_a_few_lines(history: Path, embedded_servers: Servers, names: Names) -> None:
     result = invoke(
         "replay", history, "--format", "retailrocket", "--limit", 2,
@@ -71,6 +83,7 @@ def test_synthetic_sends_as_many_events_as_asked(embedded_servers: Servers, name
         (["replay", "none.csv", "--format", "rees46"], "none.csv: No such file"),
         (["replay", "{history}", "--format", "rees46"], "the header lacks event_time"),
         (["replay", "{history}", "--format", "xml"], "'xml' is not one of"),
+        (["replay", "{history}", "--mapping", "none.toml"], "none.toml: No such file"),
         (
             ["replay", "{history}", "--format", "rees46", "--speed", "fast"],
             "got 'fast', expected a number above 0, or max",

@@ -63,6 +63,8 @@ def test_the_same_seed_writes_the_same_truth_with_all_there_is_and_noise_does_no
         (["--sale", "2025-01-02..2025-01-01"], "expected FROM..TO such as"),
         (["--unlabelled", "a..b"], "expected FROM..TO such as"),
         (["--bots", "2"], "2.0 is not in the range"),
+        (["--answer-offers", "--truth", "t.jsonl"], "--truth is of a shop that makes no offers"),
+        (["--answer-offers", "--rate", "max"], "--answer-offers needs a --rate"),
         (["--truth", "/nowhere/at/all.jsonl"], "/nowhere/at/all.jsonl: No such file or directory"),
     ],
 )

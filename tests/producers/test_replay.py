@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ class TimedSink(MemorySink):
         self.seconds_each = seconds_each
         self.sent_at: list[float] = []
 
-    async def send_event(self, event: Event) -> None:
+    async def send_event(self, event: Event, *, due_ms: int | None = None) -> None:
         self.sent_at.append(round(self.clock.seconds - 100.0, 6))
         self.clock.seconds += self.seconds_each
-        await super().send_event(event)
+        await super().send_event(event, due_ms=due_ms)
 
 
 def file_of(tmp_path: Path, *rows: tuple[int, str] | str) -> Path:
@@ -120,7 +121,7 @@ async def test_a_slow_sink_makes_events_late_but_does_not_move_the_schedule(tmp_
     # due 0, 10, 20, 30; each send takes 15: sent at 0, 15, 30, 45 and never again 10 after the last
     clock = FakeClock()
     sink = TimedSink(clock, seconds_each=15.0)
-    await replay(
+    summary = await replay(
         file_of(tmp_path, (0, "a"), (10, "b"), (20, "c"), (30, "d")),
         FORMATS["retailrocket"],
         sink,
@@ -129,6 +130,20 @@ async def test_a_slow_sink_makes_events_late_but_does_not_move_the_schedule(tmp_
     )
     assert sink.sent_at == [0.0, 15.0, 30.0, 45.0]
     assert clock.slept == []
+    # whoever counts from the stamps counts the lateness; and it is said
+    begin = clock.now_ms()
+    assert [record.timestamp_ms - begin for record in sink.records] == [0, 10_000, 20_000, 30_000]
+    assert summary.notes == [
+        "3 of 4 records were sent over 0.1 s after they were due, up to 15.0 s: the pace was too fast for the "
+        "sender or for Kafka (records are stamped with when they were due, so latencies count from there)"
+    ]
+
+
+async def test_a_sender_that_keeps_its_pace_says_nothing(tmp_path: Path) -> None:
+    clock = FakeClock()
+    path = file_of(tmp_path, (0, "a"), (10, "b"), (20, "c"))
+    summary = await replay(path, FORMATS["retailrocket"], TimedSink(clock, seconds_each=0.05), speed=1.0, clock=clock)
+    assert summary.notes == []
 
 
 async def test_after_a_stall_the_schedule_is_caught_up_with(tmp_path: Path) -> None:
@@ -163,8 +178,8 @@ async def test_stopping_ends_the_replay_before_the_next_event(tmp_path: Path) ->
     stop = asyncio.Event()
 
     class StoppingSink(MemorySink):
-        async def send_event(self, event: Event) -> None:
-            await super().send_event(event)
+        async def send_event(self, event: Event, *, due_ms: int | None = None) -> None:
+            await super().send_event(event, due_ms=due_ms)
             if event.visitor_id == "b":
                 stop.set()
 
@@ -185,3 +200,18 @@ async def test_a_damaged_file_is_an_error_not_a_short_replay(tmp_path: Path) -> 
 def test_a_speed_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="got speed 0"):
         Pacer(FakeClock(), speed=0.0, stop=asyncio.Event())
+
+
+async def test_records_of_several_events_are_sent_in_the_order_of_these_and_refused_once_each() -> None:
+    """GA4 bodies, one of them with a purchase that is older than the rest, and bodies of which a part is broken."""
+    sink = MemorySink()
+    path = Path(__file__).parent / "golden" / "ga4.jsonl"
+    summary = await replay(path, FORMATS["ga4"], sink)
+    events = [record for record in sink.records if record.topic == topics.EVENTS]
+    times = [json.loads(record.value)["event_time"] for record in events]
+    assert times == sorted(times)
+    assert (summary.sent, len(events), summary.rows) == (10, 10, 19)
+    letters = [record for record in sink.records if record.topic == topics.DEAD_LETTERS]
+    lines = path.read_bytes().splitlines()
+    assert sorted(record.value for record in letters) == sorted([*lines[5:14]])
+    assert summary.notes[-1] == "ignored as no part of a visit: 1 (scroll 1)"

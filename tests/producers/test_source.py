@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +59,14 @@ def test_json_lines_need_no_header_and_count_from_one(tmp_path: Path) -> None:
     assert isinstance(bad.result, Rejected)
     assert bad.result.reason == "missing_field"
     assert isinstance(last.result, Event)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + JSON_LINE)
+    (row,) = rows_of(path, "canonical")
+    assert isinstance(row.result, Event)
+    assert row.raw == JSON_LINE.rstrip()
 
 
 def test_columns_may_stand_in_any_order_and_unknown_ones_are_ignored(tmp_path: Path) -> None:
@@ -137,13 +147,69 @@ def test_a_cut_gzip_gives_its_whole_rows_and_then_says_where_it_ends(tmp_path: P
     assert len(read) > 1_000
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(content=st.binary(max_size=400), format=st.sampled_from(sorted(FORMATS)))
 def test_any_bytes_after_the_header_are_rows_with_an_event_or_a_named_rejection(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, format: str
 ) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "f"
-    columns = getattr(FORMATS[format], "columns", ())
-    path.write_bytes(",".join(columns).encode() + b"\n" + content)
+    begin = ",".join(FORMATS[format].columns).encode() if FORMATS[format].only_text else b"{}"
+    path.write_bytes(begin + b"\n" + content)
     for row in rows_of(path, format):
         assert isinstance(row.result, Event) or row.result.reason in REJECT_REASONS
+
+
+def test_our_own_csv_without_a_column_says_which(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_bytes(b"event_id,event_type,visitor_id\ne1,view_item,77\n")
+    with pytest.raises(SourceError, match="the header lacks event_time; got event_id,event_type,visitor_id"):
+        rows_of(path, "canonical")
+
+
+def test_a_table_without_a_column_says_which(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"timestamp": [1433000000123], "event": ["view"]}), path)
+    with pytest.raises(SourceError, match="the table lacks visitorid, itemid, transactionid of format retailrocket"):
+        rows_of(path)
+
+
+def test_a_damaged_table_and_a_damaged_zstd_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    pyarrow.parquet.write_table(pyarrow.table({"timestamp": [1] * 5000}), path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(SourceError, match="Parquet"):
+        rows_of(path)
+    packed = pyarrow.compress(HEADER + GOOD * 100_000, codec="zstd", asbytes=True)
+    path.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(SourceError, match="damaged after row"):
+        rows_of(path)
+
+
+def test_ignored_kinds_are_counted_and_not_without_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    line = b'{"type":"track","event":"kind %d","anonymousId":"a"}\n'
+    path.write_bytes(b"".join(line % n for n in (*range(150), 0, 149)))
+    with Source(path, FORMATS["segment"], now_ms=NOW_MS) as source:
+        assert list(source) == []
+    assert len(source.ignored) == 101
+    assert (source.ignored["kind 0"], source.ignored["(other)"]) == (2, 51)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    begin=st.sampled_from([b"", b"[", b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"]),
+    content=st.binary(max_size=60),
+    format=st.sampled_from(sorted(FORMATS)),
+)
+def test_any_file_is_rows_or_one_line_that_says_why_not(
+    tmp_path_factory: pytest.TempPathFactory, begin: bytes, content: bytes, format: str
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "f"
+    path.write_bytes(begin + content)
+    try:
+        rows_of(path, format)
+    except SourceError as error:
+        told = str(error)
+    else:
+        told = ""
+    assert "\n" not in told

@@ -86,7 +86,8 @@ def test_a_change_by_events_is_in_force_for_visits_that_begin_after_that_event()
 
 
 def test_after_a_change_a_cart_means_less_and_purchases_go_without_one() -> None:
-    happenings = list(islice(shop_with(change_ms=START_MS + 6 * HOUR_MS).happenings(), 120_000))
+    change_ms = START_MS + 5 * HOUR_MS
+    happenings = list(islice(shop_with(change_ms=change_ms).happenings(), 40_000))
     kinds: dict[str, list[str]] = defaultdict(list)
     began: dict[str, int] = {}
     for event, *_ in happenings:
@@ -94,16 +95,16 @@ def test_after_a_change_a_cart_means_less_and_purchases_go_without_one() -> None
         began.setdefault(str(event.session_id), time_of(event))
     rate = {}
     for changed in (False, True):
-        carted = [
-            k for name, k in kinds.items() if "add_to_cart" in k and (began[name] >= START_MS + 6 * HOUR_MS) == changed
-        ]
+        carted = [k for name, k in kinds.items() if "add_to_cart" in k and (began[name] >= change_ms) == changed]
+        assert len(carted) > 100
         rate[changed] = np.mean(["purchase" in k for k in carted])
-    assert rate[True] < 0.7 * rate[False]
+    # To 0.3 of it, with a standard error of 0.05.
+    assert rate[True] < 0.6 * rate[False]
 
 
 def test_in_a_sale_more_buy_and_all_costs_less() -> None:
-    sale = hours(8, 16)
-    plain, cheap = (list(islice(shop_with(sales=sales).happenings(), 130_000)) for sales in ((), (sale,)))
+    sale = hours(5, 11)
+    plain, cheap = (list(islice(shop_with(sales=sales).happenings(), 70_000)) for sales in ((), (sale,)))
     for happenings in (plain, cheap):
         assert time_of(happenings[-1].event) > sale.end_ms
     usual, higher = (conversion(happenings, *sale) for happenings in (plain, cheap))
@@ -127,7 +128,7 @@ def test_crawlers_are_the_share_asked_for_read_a_lot_and_never_act() -> None:
     # A crawler is recognised from outside by what nobody else does: dozens of pages within seconds of each other.
     times: dict[str, list[int]] = defaultdict(list)
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for event, *_ in islice(shop_with(bots=0.1).happenings(), 200_000):
+    for event, *_ in islice(shop_with(bots=0.1).happenings(), 80_000):
         times[str(event.session_id)].append(time_of(event))
         kinds[str(event.session_id)][event.event_type] += 1
     last = max(found[-1] for found in times.values()) - HOUR_MS
@@ -143,7 +144,7 @@ def test_crawlers_are_the_share_asked_for_read_a_lot_and_never_act() -> None:
 
 @pytest.mark.parametrize("backlog", [True, False])
 def test_in_an_unlabelled_stretch_people_buy_and_it_is_told_when_it_is_over_or_never(backlog: bool) -> None:
-    silent = hours(2, 8)
+    silent = hours(2, 7.5)
     shop = shop_with(unlabelled=(silent,), backlog=backlog)
     bought: dict[str, int] = {}
     began: dict[str, int] = {}
@@ -157,7 +158,7 @@ def test_in_an_unlabelled_stretch_people_buy_and_it_is_told_when_it_is_over_or_n
         return happening
 
     labels: list[CheckoutLabel] = []
-    for fact in reported(map(watched, islice(shop.happenings(), 100_000))):
+    for fact in reported(map(watched, islice(shop.happenings(), 52_000))):
         if isinstance(fact, Event):
             newest = time_of(fact)
             if fact.event_type == "purchase":

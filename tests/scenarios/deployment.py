@@ -18,13 +18,13 @@ from typing import Any, Final, Self
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from redis.asyncio import Redis
 
 from producers.sink import KafkaSink
 from stream_app import admin, topics
 from stream_app.backends.child_process import free_port
-from stream_app.backends.redis import hash_tag
+from stream_app.backends.redis import connect_by, hash_tag
 from stream_app.core import state
+from stream_app.core.audit.states import without_model
 from stream_app.core.effects import decode_position
 from stream_app.core.events import Event
 from stream_app.settings import Settings, load
@@ -180,7 +180,7 @@ class Deployment:
         """Whether Redis has what was committed: with `exactly_once` it is written afterwards."""
         settings = self.settings
         prefix = f"{settings.topic_prefix}{settings.group_id}"
-        async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        async with connect_by(settings) as client:
             for place, end in ends.items():
                 position = decode_position(await client.get(f"{hash_tag(prefix, place.partition)}:position"))
                 if end and (position is None or position.events_offset < end):
@@ -238,17 +238,14 @@ class Deployment:
         """The states in Redis without what depends on the model at the time."""
         settings = self.settings
         found: dict[tuple[int, str], Any] = {}
-        client = Redis.from_url(settings.redis_url.get_secret_value())
+        client = connect_by(settings)
         try:
             for partition in range(settings.topic_partitions):
                 tag = f"{hash_tag(f'{settings.topic_prefix}{settings.group_id}', partition)}:v:"
                 async for key in client.scan_iter(match=f"{tag}*", count=1000):
-                    visitor = state.decode(await client.get(key))
-                    visitor.last_score = None
                     # Which model was served is chance, in what waits and in what was told.
-                    for kept in (*visitor.sessions, *visitor.taught):
-                        for sample in kept.samples:
-                            sample.score, sample.model_version, sample.cold = 0.0, 0, False
+                    visitor = state.decode(without_model(state.decode(await client.get(key))))
+                    visitor.last_score = None
                     found[partition, key.decode().removeprefix(tag)] = msgspec.to_builtins(visitor)
         finally:
             await client.aclose()

@@ -56,6 +56,7 @@ def _assert_equal(disturbed: Left, calm: Left) -> None:
     assert disturbed.states == calm.states
 
 
+@pytest.mark.long  # faults/test_crashes.py kills at each point in CI, audit/test_real_run.py looks at what is left
 @pytest.mark.real_kafka
 @pytest.mark.real_redis
 async def test_a_worker_killed_twice_beside_another_leaves_what_an_undisturbed_run_leaves(

@@ -19,7 +19,7 @@ SESSION_TIMEOUT_MS = 60_000
 
 @pytest.mark.real_kafka
 @pytest.mark.real_redis
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("guarantee", [pytest.param("at_least_once", marks=pytest.mark.long), "exactly_once"])
 async def test_a_worker_that_comes_back_under_its_name_waits_for_no_time_out(
     real_servers: Servers, names: Names, guarantee: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from aiokafka.structs import TopicPartition
 
 from stream_app import topics
-from stream_app.core import state
+from stream_app.core import moments, state
 from stream_app.core.example_decoding import TypedExample
 from stream_app.core.learner import Learner
 from stream_app.core.processor import Rules
@@ -26,7 +26,15 @@ from tests.simulation.view import SimulatedView
 _EXAMPLE = msgspec.json.Decoder(TypedExample)
 
 #: What depends on which model was served and when: compared apart.
-_BY_CHANCE = ("score", "model_version", "model_updates", "cold", "band", "model", "scored_at", "reasons")
+_BY_CHANCE = (
+    "score", "model_version", "model_updates", "cold", "band", "model", "scored_at", "reasons", "trend",
+)  # fmt: skip
+
+
+#: Kinds of moments that no score has a part in.
+_WITHOUT_SCORES = ("quiet", "bought")
+#: What is compared of the others: `_mask` would take away what they are about.
+_FOLLOWED = ("visitor_id", "session_id", "event_id", "moment_id", "kind", "trend", "previous_band")
 
 
 class Checks:
@@ -57,6 +65,7 @@ class Checks:
             wanted = [_masked(value) for _, value in expected]
             identity = _closed_id if name == topics.CLOSED else _event_id
             self._check_outputs(f"{told}, {name}", found, wanted, identity)
+        self._check_moments(partition, reference)
         self._check_examples(partition, reference)
         self._check_dead_letters(partition, reference)
         self._check_states(partition, reference)
@@ -131,6 +140,28 @@ class Checks:
             twice = sorted({event for event in learned if learned.count(event) > 1})
             raise Violation(f"{told}: learned twice: {twice[:5]}")
         _same_list(told, found, [_masked(value) for _, value in reference.examples], _event_id)
+
+    def _check_moments(self, partition: int, reference: Reference) -> None:
+        """What events, labels and time tell is the reference's; what scores tell follows from the scores served."""
+        told = f"partition {partition}, moments"
+        found = [_decoded(entry) for entry in self._entries(topics.MOMENTS, partition)]
+        wanted = [msgspec.json.decode(value) for _, value in reference.moments]
+        one, other = ([_mask(m) for m in records if m["kind"] in _WITHOUT_SCORES] for records in (found, wanted))
+        self._check_outputs(told, one, other, _moment_id)
+        scores = self._scores(partition)
+        for moment in found:
+            # An attempt whose scores were refused may have told a session's end of being quiet with another model's.
+            served = (moment["score"], moment["model_version"]) in scores.get(moment["event_id"], ())
+            if self._exactly_once and not served:
+                raise Violation(f"{told}: {moment['moment_id']} carries a score that was never served")
+            if moment["kind"] == "band" and moment["band"] == moment.get("previous_band", "unlikely"):
+                raise Violation(f"{told}: {moment['moment_id']} is of no other band")
+        if self._exactly_once:
+            turn = moments.units_of(self._rules.trend_turn)
+            followed = _followed([_decoded(entry) for entry in self._entries(topics.SCORES, partition)], turn)
+            by_scores = [m for m in found if m["kind"] not in _WITHOUT_SCORES]
+            shown = [{name: m.get(name) for name in _FOLLOWED} for m in by_scores]
+            self._check_outputs(told, shown, followed, _moment_id)
 
     def _scores(self, partition: int) -> dict[str, set[tuple[float, int]]]:
         served: dict[str, set[tuple[float, int]]] = {}
@@ -255,6 +286,32 @@ def _event_id(record: Any) -> Any:
 def _closed_id(record: Any) -> Any:
     # An id that a shop gives again after many sessions is a new session under an old name.
     return record["visitor_id"], record["session_id"], record["start"]
+
+
+def _moment_id(record: Any) -> Any:
+    return record["visitor_id"], record["session_id"], record["moment_id"]
+
+
+def _followed(scores: list[dict[str, Any]], turn: int) -> list[dict[str, Any]]:
+    """The moments that score records in their order must come to, by the plainest words."""
+    found: list[dict[str, Any]] = []
+    sessions: dict[Any, tuple[str, int, int]] = {}
+    for score in scores:
+        key = score["visitor_id"], score["session_id"]
+        band, (logit,) = score["band"], moments.logits(np.array([score["score"]])).tolist()
+        known = sessions.get(key) if score["events"] > 1 else None
+        before, mean, side = known or (None, logit, 0)
+        if score["event_type"] == "purchase":
+            mean, side = logit, 0
+        trend = logit - mean
+        now = side if abs(trend) <= turn else 1 if trend > 0 else -1
+        told = {"visitor_id": key[0], "session_id": key[1], "event_id": score["event_id"], "trend": trend / 1000}
+        if band != (before or "unlikely"):
+            found.append({**told, "kind": "band", "previous_band": before})
+        if side * now < 0:
+            found.append({**told, "kind": "trend", "previous_band": None})
+        sessions[key] = band, mean + trend * 3 // 10, now
+    return [{**moment, "moment_id": f"{moment['event_id']}:{moment['kind']}"} for moment in found]
 
 
 def _mask(record: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 _DULL: Final = frozenset(
     {
         "lag", "open_sessions", "cache", "behind", "examples", "example", "examples_lag", "quality", "partition_state",
-        "kafka_answered", "trainer_progress",
+        "kafka_answered", "trainer_progress", "own",
     }
 )  # fmt: skip
 
@@ -55,12 +55,8 @@ class NotingObserver:
             self._who,
             f"batch {position.seq} of partition {partition} to events {position.events_offset} labels "
             f"{position.labels_offset}: {len(effects.scores)} scores {len(effects.examples)} examples "
-            f"{len(effects.closed)} closed, watermark {position.watermark.newest}",
+            f"{len(effects.closed)} closed {len(effects.moments)} moments, watermark {position.watermark.newest}",
         )
-
-    def own(self, partition: int, gauges: Any) -> None:
-        """A partition is this worker's; what is asked of it at a scrape has an address, which is chance."""
-        self._history.note(self._who, f"own {partition}")
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if name in _DULL:

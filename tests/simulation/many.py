@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final, NamedTuple
@@ -36,12 +37,13 @@ class Failure(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What many runs came to."""
+    """What many runs came to; `counts` says how often each thing happened in them."""
 
     runs: int
     failures: list[Failure]
     seconds: float
     simulated_s: float
+    counts: Counter[str]
 
 
 def run_many(
@@ -49,19 +51,20 @@ def run_many(
 ) -> Tally:
     """Run every seed with every guarantee; stops after some failures."""
     started = time.monotonic()
-    runs, simulated, failures = 0, 0.0, []
-    for count, seconds, found in _results(seeds, list(guarantees), jobs, mutant):
+    runs, simulated, failures, counts = 0, 0.0, [], Counter[str]()
+    for count, seconds, found, happened in _results(seeds, list(guarantees), jobs, mutant):
         runs += count
         simulated += seconds
         failures += found
+        counts += happened
         if len(failures) >= failures_max:
             break
-    return Tally(runs, failures, time.monotonic() - started, simulated)
+    return Tally(runs, failures, time.monotonic() - started, simulated, counts)
 
 
 def _results(
     seeds: Sequence[int], guarantees: list[str], jobs: int, mutant: str | None
-) -> Iterator[tuple[int, float, list[Failure]]]:
+) -> Iterator[tuple[int, float, list[Failure], Counter[str]]]:
     chunks = [
         (list(seeds[start : start + _CHUNK]), guarantee, mutant)
         for start in range(0, len(seeds), _CHUNK)
@@ -77,12 +80,13 @@ def _results(
             pool.shutdown(cancel_futures=True)
 
 
-def _run_chunk(chunk: tuple[list[int], str, str | None]) -> tuple[int, float, list[Failure]]:
+def _run_chunk(chunk: tuple[list[int], str, str | None]) -> tuple[int, float, list[Failure], Counter[str]]:
     seeds, guarantee, mutant = chunk
-    failures, simulated = [], 0.0
+    failures, simulated, counts = [], 0.0, Counter[str]()
     for seed in seeds:
         outcome = MUTANTS[mutant].run(seed) if mutant else simulate(seed, guarantee)
         simulated += outcome.simulated_s
+        counts.update(outcome.counts)
         if outcome.violation:
             failures.append(Failure(seed, guarantee, outcome.violation, outcome.history.tail(TAIL_LINES), mutant))
-    return len(seeds), simulated, failures
+    return len(seeds), simulated, failures, counts

@@ -21,9 +21,10 @@ from stream_app.backends.clients import FAILURES, all_acknowledged
 from stream_app.backends.kafka import KafkaPartitionLog
 from stream_app.backends.memory import MemoryView
 from stream_app.backends.ports import FencedError, LogError
-from stream_app.backends.writers import AtLeastOnceWriter, ExactlyOnceWriter
+from stream_app.backends.writers import ExactlyOnceWriter
 from stream_app.core.effects import Effects, Planned, Position
 from stream_app.core.learner import Learner
+from stream_app.core.plan import Plan
 from stream_app.core.watermark import Watermark
 from stream_app.partition import Partition
 from stream_app.taking_over import TakenOver, TakingOver
@@ -121,21 +122,19 @@ async def _timers_apart(self: ExactlyOnceWriter, effects: Effects) -> int:
     return writers._next_offset(acknowledged, written) if written else -1
 
 
-_publish_twice: Final = AtLeastOnceWriter.publish
+async def _not_yet(self: Announcements, position: Position, plan: Plan, idle_ms: int, *, durable: Position) -> None:
+    planned = self._planned(position, plan.events_offset, plan.labels_offset, idle_ms)
+    self._later = durable, planned  # type: ignore[attr-defined]
 
 
-_commit: Final = AtLeastOnceWriter.commit
+_carry_out: Final = Partition._carry_out
 
 
-async def _no_announcement(self: AtLeastOnceWriter, position: Position) -> None:
-    self._later = position  # type: ignore[attr-defined]
-
-
-async def _announced_after(self: AtLeastOnceWriter, effects: Effects) -> int:
-    end = await _publish_twice(self, effects)
-    if (position := getattr(self, "_later", None)) is not None:
-        await _commit(self, position)
-    return end
+async def _announced_after(self: Partition, *given: Any, **more: Any) -> Effects | None:
+    effects = await _carry_out(self, *given, **more)
+    if (later := self._announcements.__dict__.pop("_later", None)) is not None:
+        await self._announcements._commit(*later)
+    return effects
 
 
 def _labels_taken_anyway(self: Announcements, position: Position) -> float:
@@ -292,13 +291,14 @@ MUTANTS: Final[dict[str, Mutant]] = {
         ONCE,
         [(KafkaPartitionLog, "take_over", _offsets_before_fencing)],
         Climate({"slow_markers": 0.9, "crash": 0.03}, ("redis wiped", "kill"), static=True),
+        first=200,
     ),
     "restore_end_before_fencing": Mutant(
         "the changelog's end is taken before the former owner is fenced",
         ONCE,
         [(KafkaPartitionLog, "take_over", _end_before_fencing), (KafkaPartitionLog, "changelog_end", _early_end)],
         Climate({"slow_markers": 0.9, "late": 0.05, "stop": 0.01}, ("redis wiped", "hand over", "join", "pause")),
-        first=1_000,
+        first=4_560,
     ),
     "view_trusted": Mutant(
         "the view is built upon without asking what it contains", ONCE, [(TakingOver, "_catch_up", _trusting)]
@@ -325,7 +325,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "announced_after": Mutant(
         "a batch is announced after its outputs, not before",
         TWICE,
-        [(AtLeastOnceWriter, "commit", _no_announcement), (AtLeastOnceWriter, "publish", _announced_after)],
+        [(Announcements, "announce", _not_yet), (Partition, "_carry_out", _announced_after)],
     ),
     "labels_not_held": Mutant(
         "the next owner takes new labels before the events that the former one may have scored without them",

@@ -50,6 +50,7 @@ class Reference:
         self.features: list[Keyed] = []
         self.examples: list[Keyed] = []
         self.closed: list[Keyed] = []
+        self.moments: list[Keyed] = []
         self.dead_letters: list[tuple[str, int]] = []
         self.states: dict[str, bytes] = {}
         self.deadlines: dict[str, int] = {}
@@ -134,6 +135,7 @@ class Reference:
         self.features += effects.features
         self.examples += effects.examples
         self.closed += effects.closed
+        self.moments += effects.moments
         self.dead_letters += [(letter.topic, letter.offset) for letter in effects.dead_letters]
         self.states.update(effects.states)
         for visitor, deadline in effects.deadlines.items():

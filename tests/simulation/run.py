@@ -35,7 +35,7 @@ from tests.simulation.log import Message
 from tests.simulation.loop import Process, SimulatedLoop, StuckError, collect
 from tests.simulation.network import Faults, Network
 from tests.simulation.reference import Violation
-from tests.simulation.shop import GAP_MS, GRACE_MS, LAST_EVENT_ID, Arrival, draw_input, last_event
+from tests.simulation.shop import GAP_MS, GRACE_MS, LAST_EVENT_ID, QUIET_MS, Arrival, draw_input, last_event
 from tests.simulation.view import SimulatedView
 
 GUARANTEES: Final = ("exactly_once", "at_least_once")
@@ -131,6 +131,7 @@ class Run:
             processing_guarantee=self.guarantee,  # type: ignore[arg-type]
             session_gap_ms=GAP_MS,
             grace_ms=GRACE_MS,
+            quiet_ms=QUIET_MS,
             idle_after_ms=500,
             history_ttl_ms=3_600_000,
             batch_records_max=chance.randint(1, 8),
@@ -193,7 +194,7 @@ class Run:
             stack.enter_context(mock.patch.dict(defaults, {name: late[name] for name in late if name in defaults}))
             stack.enter_context(mock.patch.object(admin, "topic_facts", topic_facts))
             stack.enter_context(mock.patch.object(worker, "KafkaClients", self._clients))
-            stack.enter_context(mock.patch.object(worker, "connect", return_value=None))
+            stack.enter_context(mock.patch.object(worker, "connect_by", return_value=None))
             stack.enter_context(mock.patch.object(worker, "TimedView", return_value=self.view))
             yield
 

@@ -10,6 +10,8 @@ from tests.simulation.loop import EPOCH_S
 
 GAP_MS: Final = 3_000
 GRACE_MS: Final = 300
+#: Longer than most pauses within a session, and much shorter than its end.
+QUIET_MS: Final = 400
 
 #: Of the event that comes when all is calm.
 LAST_EVENT_ID: Final = "last"

@@ -12,16 +12,22 @@ import pytest
 from tests.simulation.many import run_many
 from tests.simulation.run import GUARANTEES, simulate
 
-#: Of each guarantee. By hand there is `make simulate ARGS="--seeds 0..9999 --jobs 2"`.
-SEEDS = 1_000
+#: Of each guarantee. All bugs of `mutants.py` but two are found within ten seeds, and those two take thousands.
+#: By hand there is `make simulate ARGS="--seeds 0..9999 --jobs 2"`.
+SEEDS = 60
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.timeout(600)
-def test_every_promise_is_kept_for_every_seed(guarantee: str) -> None:
-    tally = run_many(range(SEEDS), [guarantee], jobs=os.cpu_count() or 1)
+def test_every_promise_is_kept_for_every_seed_and_all_that_can_happen_happens(guarantee: str) -> None:
+    # In this very process: others run tests beside it, and a new one would compute for seconds before its first seed.
+    tally = run_many(range(SEEDS), [guarantee], jobs=1)
     assert not tally.failures, "\n".join(map(str, tally.failures))
     assert tally.runs == SEEDS
+    assert set(tally.counts) == {
+        *("crash", "stop", "hand over", "join", "broker away", "redis away", "redis wiped", "redis copied"),
+        *("redis rolled back", "snapshot lost", "compaction", "kill", "pause"),
+    }
 
 
 def test_a_run_in_which_nothing_goes_wrong_is_short() -> None:
@@ -30,35 +36,20 @@ def test_a_run_in_which_nothing_goes_wrong_is_short() -> None:
     assert outcome.simulated_s < 60
 
 
-@pytest.mark.parametrize("guarantee", GUARANTEES)
-def test_a_seed_is_the_same_run_in_every_process(guarantee: str) -> None:
-    digests = set()
-    for hash_seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "--seed", "3", "--guarantee", guarantee],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        digests.add(done.stdout.rpartition("trace ")[2].partition(",")[0])
-    assert len(digests) == 1
-    assert digests != {""}
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    # Sets of strings change their order from process to process, and from hash seed to hash seed.
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", "3"],
+        env={**os.environ, "PYTHONHASHSEED": "4711"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    digests = [line.rpartition("trace ")[2].partition(",")[0] for line in done.stdout.splitlines()]
+    assert digests == [simulate(3, guarantee).digest for guarantee in GUARANTEES]
 
 
 def test_two_seeds_are_different_runs() -> None:
     assert simulate(3, "exactly_once").digest != simulate(4, "exactly_once").digest
-
-
-def test_all_that_can_happen_happens() -> None:
-    counts: dict[str, int] = {}
-    for seed in range(40):
-        for name, count in simulate(seed, "at_least_once").counts.items():
-            counts[name] = counts.get(name, 0) + count
-    expected = {
-        *("crash", "stop", "hand over", "join", "broker away", "redis away", "redis wiped", "redis copied"),
-        *("redis rolled back", "snapshot lost", "compaction", "kill", "pause"),
-    }
-    assert set(counts) == expected

@@ -113,9 +113,8 @@ async def _stands_still(deployment: Deployment) -> int:
     return found
 
 
-@pytest.mark.parametrize(
-    ("guarantee", "poured"), [("exactly_once", 30_000), pytest.param("at_least_once", 30_000, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("guarantee", "poured"), [("exactly_once", 30_000), ("at_least_once", 30_000)])
 async def test_an_overload_makes_lag_and_not_memory_and_the_lag_drains(
     names: Names, guarantee: str, poured: int
 ) -> None:

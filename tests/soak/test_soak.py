@@ -27,7 +27,7 @@ FAULTS_AT_LEAST = 6
     ("guarantee", "seed"), [("exactly_once", 11), pytest.param("at_least_once", 12, marks=pytest.mark.long)]
 )
 async def test_a_short_soak_ends_with_a_clean_audit(guarantee: str, seed: int) -> None:
-    orders = Orders(minutes=1.25, guarantee=guarantee, seed=seed, rate=200.0, pause_s=(3.0, 7.0))
+    orders = Orders(minutes=0.5, guarantee=guarantee, seed=seed, rate=200.0, pause_s=(1.5, 3.5))
     try:
         outcome = await soak(orders)
     except UnavailableError as reason:

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from stream_app.backends.child_process import ChildProcess, ServerError, free_port, port_answers
 from tests.support.kafka_properties import Node, server_properties
-from tests.support.servers import DIRECTORY_PREFIX, fetch_kafka_jars, formatted, program
+from tests.support.servers import BRIEF_JVM, DIRECTORY_PREFIX, fetch_kafka_jars, formatted, program
 
 #: In seconds: three JVMs on two cores come up together.
 _START_S: Final = 120.0
@@ -44,7 +44,7 @@ class KafkaCluster:
                 directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
                 self._directories.append(directory)
                 text = server_properties(node, nodes, directory / "log", more=_QUICK)
-                command = formatted(java, directory, text, heap_mb=256)
+                command = formatted(java, directory, text, jvm=("-Xmx256m", *BRIEF_JVM))
                 self._nodes[node.id] = node
                 self._children[node.id] = ChildProcess(
                     f"real Kafka {node.id}", command, stop_signal=signal.SIGKILL

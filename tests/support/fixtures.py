@@ -14,6 +14,7 @@ import pytest
 
 from stream_app.backends.embedded import EmbeddedKafka, EmbeddedValkey
 from stream_app.settings import ENV_PREFIX
+from tests.support.redis_cluster import RealRedisCluster
 from tests.support.servers import RealKafka, RealRedis, UnavailableError
 
 
@@ -59,6 +60,18 @@ def real_redis() -> Iterator[RealRedis]:
         except UnavailableError as reason:
             skip_or_fail(reason)
         yield redis
+
+
+@pytest.fixture(scope="session")
+def real_redis_cluster() -> Iterator[RealRedisCluster]:
+    """Three masters of the whole run: do not kill them, start your own."""
+    cluster = RealRedisCluster()
+    try:
+        cluster.start()
+    except UnavailableError as reason:
+        skip_or_fail(reason)
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,12 @@ missing on a laptop: `UnavailableError` says what, and the fixtures turn it into
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -20,26 +21,38 @@ from stream_app.backends.child_process import ChildProcess, ServerError, free_po
 from stream_app.backends.embedded import valkey_command
 from tests.support.kafka_properties import Node, server_properties
 from tests.support.kafka_proxy import KafkaProxy
+from tests.support.maven import fetch
+from tests.support.unavailable import UnavailableError as UnavailableError
+from tests.support.unavailable import program
 
-KAFKA_VERSION: Final = "4.1.0"
+#: Of all tests but those of `make matrix`, which names another one.
+KAFKA_VERSION_USUAL: Final = "4.1.0"
+KAFKA_VERSION: Final = os.environ.get("TESTED_KAFKA", KAFKA_VERSION_USUAL)
 _POM: Final = Path(__file__).parent / "kafka" / "pom.xml"
 _REPOSITORY: Final = Path(__file__).parents[2]
 #: Ignored by git; Kafka's 46 jars (43 MB) survive `make clean` so that the next run starts in 3 s.
 KAFKA_JARS: Final = _REPOSITORY / ".cache" / f"kafka-{KAFKA_VERSION}"
-#: Written last, so that a half-made copy is made again; holds the pom it was made from.
-_COMPLETE: Final = KAFKA_JARS / "complete"
-#: In seconds: a first download through Maven takes about 10 s on a good line.
-_MAVEN_TIMEOUT_S: Final = 300.0
 #: In seconds: the broker is up in 3 s on an idle machine; two cores shared with a test run may take ten times that.
 _KAFKA_START_S: Final = 60.0
+#: Kafka's classes, loaded and checked beforehand: made once, ignored by a Java that did not make it.
+_SHARED_CLASSES: Final = KAFKA_JARS / "classes.jsa"
+#: A test's broker ends before it has earned what the optimising compiler costs: with these it takes a third of the
+#: processor time from its start to its hundredth transaction (17 and 6 s).
+BRIEF_JVM: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={_SHARED_CLASSES}")
+#: Enough for a test, and several brokers run beside each other in some.
+SMALL_JVM: Final = ("-Xmx512m", *BRIEF_JVM)
+#: What `kafka-server-start.sh` starts a broker with.
+USUAL_JVM: Final = (
+    "-server", "-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
+)  # fmt: skip
+#: What a broker says of itself at its start, by a class that has moved within this package (4.4).
+_SAYS_VERSION: Final = "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.utils=info"
+_VERSION: Final = re.compile(r"Kafka version: (\S+)")
 DIRECTORY_PREFIX: Final = "stream-app-kafka-"
 _REDIS_PREFIX: Final = "stream-app-redis-"
 #: Two free ports, taken one after the other: a third party may be quicker.
 _PORT_ATTEMPTS: Final = 3
-
-
-class UnavailableError(RuntimeError):
-    """This machine lacks what a real server needs; the text says what to install."""
 
 
 class RealKafka:
@@ -56,16 +69,24 @@ class RealKafka:
         Send through that proxy what the broker tells itself, transaction markers above all.
     settings
         Broker settings that a test needs otherwise.
+    jvm
+        Options of its Java: a small heap, as many brokers start beside each other in tests.
     """
 
     def __init__(
-        self, *, proxied: bool = False, inter_broker_proxied: bool = False, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        proxied: bool = False,
+        inter_broker_proxied: bool = False,
+        settings: Mapping[str, str] | None = None,
+        jvm: Sequence[str] = SMALL_JVM,
     ) -> None:
         self._child: ChildProcess | None = None
         self._directory: Path | None = None
         self._node = Node(1, 0, 0)
         self._inter_broker_proxied = inter_broker_proxied
         self._settings = settings or {}
+        self._jvm = jvm
         #: `host:port`; empty before `start`.
         self.bootstrap = ""
         #: leads to a second listener, if asked for: whoever starts from `proxied_bootstrap` stays behind it
@@ -88,6 +109,12 @@ class RealKafka:
     def running(self) -> bool:
         """Whether the process is there, if only stopped by a signal."""
         return self._child is not None and self._child.running
+
+    @property
+    def version(self) -> str:
+        """As the broker itself says it; empty until it has, which it does when it is up."""
+        said = _VERSION.search(self._child.last_words()) if self._child else None
+        return said[1] if said else ""
 
     def start(self) -> Self:
         """Format a fresh log directory and run the broker until it answers; harmless when already started."""
@@ -146,7 +173,7 @@ class RealKafka:
             node, [node], self._directory / "log",
             inter_broker_proxied=self._inter_broker_proxied, more=self._settings,
         )  # fmt: skip
-        command = formatted(java, self._directory, text, heap_mb=512)
+        command = formatted(java, self._directory, text, jvm=self._jvm)
         # SIGTERM waits for a controlled shutdown, seconds that no test needs: the files are thrown away.
         self._child = ChildProcess("real Kafka", command, stop_signal=signal.SIGKILL)
         self._child.start(lambda: port_answers(node.port), timeout_s=_KAFKA_START_S)
@@ -248,11 +275,13 @@ class RealRedis:
         self.stop()
 
 
-def formatted(java: str, directory: Path, properties: str, *, heap_mb: int) -> list[str]:
+def formatted(java: str, directory: Path, properties: str, *, jvm: Sequence[str]) -> list[str]:
     """Format a broker's storage in the directory; the command that runs it. Raises ServerError."""
     file = directory / "server.properties"
     file.write_text(properties)
-    run = [java, f"-Xmx{heap_mb}m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{KAFKA_JARS}/*"]
+    # Ended by SIGKILL, it would leave its lz4 library in the machine's folder for temporary files.
+    run = [java, *jvm, f"-Djava.io.tmpdir={directory}"]
+    run += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", _SAYS_VERSION, "-cp", f"{KAFKA_JARS}/*"]
     # Any 16 bytes in base64 are a cluster id; a fixed one saves a JVM start, and no two clusters share files.
     format_it = [*run, "kafka.tools.StorageTool", "format", "-t", "c3RyZWFtLWFwcC10ZXN0cw", "-c", str(file)]
     done = subprocess.run(format_it, capture_output=True, text=True, timeout=_KAFKA_START_S, check=False)
@@ -263,37 +292,29 @@ def formatted(java: str, directory: Path, properties: str, *, heap_mb: int) -> l
 
 def fetch_kafka_jars() -> None:
     """Copy Kafka's jars into `KAFKA_JARS` through Maven, once; UnavailableError when that cannot be done."""
-    pom = _POM.read_text()
-    if _fetched(pom):
-        return
-    maven = program("mvn", "apt-get install maven")
-    # Into a directory of our own, then renamed: another test run may be fetching at the same moment.
-    fresh = KAFKA_JARS.with_name(f"{KAFKA_JARS.name}.{os.getpid()}")
-    copy = [maven, "-q", "-B", "-ntp", "-f", str(_POM), "dependency:copy-dependencies"]
-    copy.append(f"-DoutputDirectory={fresh}")
-    try:
-        done = subprocess.run(copy, capture_output=True, text=True, timeout=_MAVEN_TIMEOUT_S, check=False)
-        if done.returncode != 0:
-            raise UnavailableError(f"Maven could not fetch Kafka's jars: {done.stdout.strip()[-2000:]}")
-        (fresh / _COMPLETE.name).write_text(pom)
-        if not _fetched(pom):
-            shutil.rmtree(KAFKA_JARS, ignore_errors=True)
-            fresh.rename(KAFKA_JARS)
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"Maven did not fetch Kafka's jars within {_MAVEN_TIMEOUT_S:g} s") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    fetch(
+        _POM, KAFKA_JARS, goal="copy-dependencies", what=f"the jars of Kafka {KAFKA_VERSION}",
+        properties={"kafka.version": KAFKA_VERSION},
+    )  # fmt: skip
+    # Of another version's brokers too few are started to earn what these cost.
+    if KAFKA_VERSION == KAFKA_VERSION_USUAL and not _SHARED_CLASSES.exists():
+        _share_classes(program("java", "apt-get install default-jre-headless"))
 
 
-def _fetched(pom: str) -> bool:
-    return _COMPLETE.exists() and _COMPLETE.read_text() == pom
-
-
-def program(name: str, install: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise UnavailableError(f"{name} is not installed (Debian: {install})")
-    return path
+def _share_classes(java: str) -> None:
+    """Let a broker that starts and ends leave the classes that it loaded. Slower without them, so a failure is none."""
+    # Renamed at the end: another test run may be doing the same.
+    ours = _SHARED_CLASSES.with_suffix(f".{os.getpid()}")
+    with tempfile.TemporaryDirectory(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-") as directory:
+        node = Node(1, free_port(), free_port())
+        text = server_properties(node, [node], Path(directory) / "log")
+        command = formatted(java, Path(directory), text, jvm=("-Xmx512m", f"-XX:ArchiveClassesAtExit={ours}"))
+        # It writes them as it ends: seconds.
+        broker = ChildProcess("real Kafka", command, stop_timeout_s=_KAFKA_START_S)
+        broker.start(lambda: port_answers(node.port), timeout_s=_KAFKA_START_S)
+        broker.stop()
+    if ours.exists():
+        ours.rename(_SHARED_CLASSES)
 
 
 def _remove_orphans() -> None:

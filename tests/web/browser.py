@@ -12,17 +12,23 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.fixtures import skip_or_fail
 
 #: Without a sandbox it runs as root, too; nothing but our own page is opened.
-_ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
+ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
+
+
+def executable() -> str:
+    """Where the browser is; skips, or in CI fails, where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        skip_or_fail(FileNotFoundError("chromium is not installed (Debian: apt-get install chromium)"))
+    return path
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser; skips, or in CI fails, where there is none."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        skip_or_fail(FileNotFoundError("chromium is not installed (Debian: apt-get install chromium)"))
+    path = executable()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:
             yield browser
         finally:
@@ -61,7 +67,7 @@ class Visit:
         """Wait for so many more messages: a second each."""
         before = int(self.page.evaluate("Number(document.body.dataset.messages ?? 0)"))
         self.page.wait_for_function(
-            "(least) => Number(document.body.dataset.messages ?? 0) >= least", arg=before + number, timeout=20_000
+            "(least) => Number(document.body.dataset.messages ?? 0) >= least", arg=before + number, timeout=60_000
         )
 
     def close(self) -> None:

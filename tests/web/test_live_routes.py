@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stream_app.core.effects import DeadLetter
 from stream_app.histogram import HistogramSeries
 from stream_app.settings import Settings
 from stream_app.web import live_feed
@@ -31,8 +32,17 @@ class _Page:
         self.settings = Settings(**{"web_port": 0, **away, **settings})
         self.health = Health()
         self.health.register("worker", ready=lambda: (False, "partition 3 is restoring"))
-        self.feed = LiveFeed(self.settings, self.health, worker=None, trainer=None, latency=HistogramSeries((0.1, 1.0)))
-        self.server = WebServer(self.settings, CollectorRegistry(), self.health, self.feed)
+        self.waited_s = 0.0
+        self.feed = LiveFeed(
+            self.settings,
+            self.health,
+            worker=None,
+            trainer=None,
+            latency=HistogramSeries((0.1, 1.0)),
+            longest_wait=lambda: self.waited_s,
+        )
+        pages = LiveRoutes(self.settings, self.feed)
+        self.server = WebServer(self.settings, CollectorRegistry(), self.health, pages)
 
     async def get(self, path: str) -> tuple[int, Mapping[str, str], Any]:
         async with aiohttp.ClientSession() as session, session.get(f"{self.server.url}{path}") as response:
@@ -62,6 +72,30 @@ async def test_stats_are_what_the_batches_told(page: _Page) -> None:
     assert (stats["ready"], stats["components"]["worker"]["is"]) == (False, "partition 3 is restoring")
     assert stats["scope"] == {"worker": False, "partitions": [], "of": 4}
     assert (stats["model"], stats["lag_records"], stats["latency"]["p50_seconds"]) == (None, None, None)
+
+
+async def test_what_is_wrong_is_told_by_notices_in_stats_and_stream_and_no_longer_when_it_is_not(page: _Page) -> None:
+    _, _, stats = await page.get("/api/stats")
+    (notice,) = stats["notices"]
+    assert (notice["kind"], notice["of"], notice["alert"]) == ("not_ready", "worker", "NotReady")
+    assert notice["detail"] == "It says: partition 3 is restoring."
+    page.waited_s = 12.0
+    async with aiohttp.ClientSession() as session, session.get(f"{page.server.url}/api/live") as response:
+        told = (await _message(response))["stats"]
+        behind = {notice["kind"]: notice for notice in told["notices"]}["behind"]
+        assert set(behind) == {"kind", "of", "severity", "title", "detail", "alert", "since"}
+        assert behind["since"] == pytest.approx(told["now"] - 12_000, abs=5)
+        page.waited_s = 0.0
+        async with asyncio.timeout(5):
+            while [notice["kind"] for notice in told["notices"]] != ["not_ready"]:
+                told = (await _message(response))["stats"]
+
+
+async def test_batches_are_looked_at_for_signs_of_faults_although_nobody_watches(page: _Page) -> None:
+    letter = DeadLetter(b"", b"{", "not_json", "", "clickstream.events.v1", 0, 1)
+    page.feed.take(batch([score("ann", 1, 0.02)], dead_letters=[letter] * 9), 0)
+    _, _, stats = await page.get("/api/stats")
+    assert "9 records" in {notice["kind"]: notice for notice in stats["notices"]}["records_rejected"]["detail"]
 
 
 async def test_sessions_are_listed_in_the_order_and_band_asked_for(page: _Page) -> None:
@@ -141,6 +175,12 @@ async def test_the_model_is_a_problem_in_words_where_kafka_is_away(page: _Page) 
         assert "Kafka" in body["problem"]
 
 
+async def test_offers_are_a_problem_in_words_where_kafka_is_away(page: _Page) -> None:
+    status, _, body = await page.get("/api/offers?limit=5")
+    assert (status, body["offers"]) == (200, [])
+    assert body["problem"].startswith("reading offers: ")
+
+
 async def test_pages_come_under_a_policy_that_lets_them_ask_nobody_else(page: _Page) -> None:
     for path in ("/", "/sessions/ann", "/static/live.js", "/api/stats", "/api/nothing"):
         _, headers, _ = await page.get(path)
@@ -217,7 +257,7 @@ async def test_a_viewer_that_takes_nothing_is_dropped_and_the_others_go_on(monke
     monkeypatch.setattr(live_feed, "MESSAGE_S", 0.01)
     monkeypatch.setattr(live_feed, "_TURN_S", 0.005)
     page = _Page(web_show_visitors=True)
-    page.server._live = LiveRoutes(page.settings, page.feed, slow_s=0.3)
+    page.server._pages = LiveRoutes(page.settings, page.feed, slow_s=0.3)
     # Names as long as ids may be make messages of 20 kB.
     page.feed.take(batch([score(f"{n:02}" * 128, e, 0.5) for n in range(12) for e in range(1, 25)]), 0)
     await page.server.start()
@@ -231,9 +271,9 @@ async def test_a_viewer_that_takes_nothing_is_dropped_and_the_others_go_on(monke
             async with aiohttp.ClientSession() as session, session.get(f"{page.server.url}/api/live") as diligent:
                 async with asyncio.timeout(10):
                     await _message(diligent)
-                    while len(page.server._live._streams) == 2:
+                    while len(page.server._pages._streams) == 2:
                         await _message(diligent)
-                assert len(page.server._live._streams) == 1
+                assert len(page.server._pages._streams) == 1
                 await _message(diligent)
             async with asyncio.timeout(5):
                 with contextlib.suppress(ConnectionResetError):

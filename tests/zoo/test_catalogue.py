@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 def test_the_catalogue_has_the_models_of_the_issue() -> None:
     assert list(ZOO) == [
-        "newton", "bins", "blend", "sgd", "hashed", "bagging",
+        "newton", "bins", "blend", "sgd", "hashed", "page_sequence", "bagging",
         "naive_bayes", "hoeffding_tree", "hoeffding_adaptive_tree", "adaptive_forest", "mondrian_forest",
     ]  # fmt: skip
 

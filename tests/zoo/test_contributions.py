@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from river import linear_model
 
 from stream_app.core.features import FEATURE_NAMES
-from stream_app.core.model import INPUT_NAMES, IntentModel
-from stream_app.core.reasons import REASON_IDS, explain
+from stream_app.core.model import INPUT_NAMES, IntentModel, Rows
+from stream_app.core.reason_catalogue import REASON_IDS
+from stream_app.core.reasons import explain
+from stream_app.core.records import Keys
 from stream_app.core.zoo.contributions import additive, occluded, usual
 from tests.zoo.material import BASE, NAMES, inputs, restored, trained
 
@@ -27,9 +30,10 @@ def model_inputs(model: IntentModel, rows: int, seed: int) -> npt.NDArray[np.flo
     return np.array([list(model.priors.transform_one(row).values()) for row in found])
 
 
-def logits(model: IntentModel, rows: npt.NDArray[np.float64]) -> list[float]:
-    """What the classifier itself says of each row."""
-    said = (model.classifier.predict_proba_one(dict(zip(INPUT_NAMES, row, strict=True))) for row in rows.tolist())
+def logits(model: IntentModel, rows: npt.NDArray[np.float64], keys: Sequence[Keys] | None = None) -> list[float]:
+    """What the classifier itself says of each row; without keys nothing is known of the pages."""
+    found = Rows(rows, [Keys()] * len(rows) if keys is None else keys).dicts
+    said = (model.classifier.predict_proba_one(row) for row in found)
     return [math.log(p[True]) - math.log(p[False]) for p in said]
 
 
@@ -94,7 +98,7 @@ def test_other_models_say_that_they_are_not_exact_and_their_logit_is_their_own(n
     assert not found.exact
     assert found.inputs is None
     assert found.reasons.shape == (5, len(REASON_IDS))
-    assert found.logits.tolist() == pytest.approx(logits(model, model_inputs(model, 5, seed=7)), abs=1e-9)
+    assert found.logits.tolist() == pytest.approx(logits(model, model_inputs(model, 5, seed=7), keys), abs=1e-9)
     # The average row's own logit, asked for once more.
     mean = usual(model.classifier)[None, :]
     assert found.base == pytest.approx(logits(model, mean)[0], abs=1e-9)

@@ -81,6 +81,7 @@ class Scored(NamedTuple):
     keys: Keys
     sample: state.Sample
     raw: tuple[float, ...]
+    bot: bool
 
     def feature_record(self) -> FeatureRecord:
         """The record, complete."""

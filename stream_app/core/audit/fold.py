@@ -30,6 +30,7 @@ from stream_app.core.batch import BY_CLOCK, BY_EVENT, BY_LABEL
 from stream_app.core.codec import Rejected
 from stream_app.core.emission import Ending, closed_record, last_score
 from stream_app.core.events import EVENT_CODE, CheckoutLabel, Event
+from stream_app.core.forgetting import requested
 from stream_app.core.outcomes import Outcome
 from stream_app.core.pages import GROUP_CODE, step_group
 from stream_app.core.plan import Record, Rules
@@ -60,7 +61,11 @@ class PartitionFold:
         #: events that a careless sender calls the same → the watermarks after those that were folded
         self._spent: dict[tuple[str, str, str, object], Counter[int]] = {}
         self._clock_read = 0
+        #: visitors that were forgotten while labels of theirs waited: the states cannot be worked out
+        self.unsure: set[str] = set()
         self._expected: list[Expected] = []
+        #: of the scored events among them, what their visitors keep of them
+        self._scores: list[state.LastScore] = []
         #: (trigger, rank, visitor) → outcomes of the place at hand
         self._resolved: dict[tuple[tuple[int, int], int, str], list[list[Outcome]]] = {}
 
@@ -83,6 +88,9 @@ class PartitionFold:
     def event(self, record: Record) -> None:
         """Fold one record of the events topic."""
         self._clock_before(record.offset)
+        if (forgotten := requested(record)) is not None:
+            self._forget(forgotten)
+            return
         event = codec.decode_event(record.value, record_time_ms=record.timestamp)
         if not isinstance(event, Rejected) and self._check_keys:
             event = codec.check_key(record.key, event.visitor_id) or event
@@ -127,13 +135,10 @@ class PartitionFold:
         taken, self._expected = self._expected, []
         rows = [entry for entry in taken if isinstance(entry, Scored)]
         if rows:
-            for row, packed in zip(rows, features.pack(features.compute([row.raw for row in rows])), strict=True):
-                row.sample.x = packed
-                visitor = self._visitors[row.event.visitor_id]
-                assert isinstance(visitor, state.Visitor)
-                last = visitor.last_score
-                if last is not None and visitor.events_offset == row.offset:
-                    last.x = packed
+            packed = features.pack(features.compute([row.raw for row in rows]))
+            for row, last, x in zip(rows, self._scores, packed, strict=True):
+                row.sample.x = last.x = x
+        self._scores = []
         for visitor_id in self._touched:
             visitor = self._visitors[visitor_id]
             if isinstance(visitor, state.Visitor) and not visitor.sessions:
@@ -224,7 +229,9 @@ class PartitionFold:
         if visitor.history.last_seen and event_time - visitor.history.last_seen > self.rules.history_ttl_ms:
             visitor.history = state.History()
         current = session.find_open(visitor, event, event_time, gap_ms=gap_ms)
+        bot = event.bot is True
         if current is not None and session.must_split(current, event_time):
+            bot = current.bot = True
             self._close(visitor_id, visitor, current, here, event_time, "bound")
             current = None
         if current is None:
@@ -232,6 +239,7 @@ class PartitionFold:
                 oldest = min(visitor.sessions, key=lambda s: (s.last, s.session_id))
                 self._close(visitor_id, visitor, oldest, here, event_time, "bound")
             current = session.open_session(visitor, event, event_time)
+        current.bot = current.bot or bot
         group = step_group(event.event_type, event.page_url)
         if group == _PURCHASE:
             same, order = session.is_same_checkout(current, event), session.order_of(event.order_id, event_time)
@@ -272,10 +280,14 @@ class PartitionFold:
         )
         late = event_time + gap_ms <= before
         self._expected.append(
-            Scored(offset, event, current.session_id, current.events, late, watermark, keys, sample, step.raw)
+            Scored(
+                offset, event, current.session_id, current.events, late, watermark, keys, sample, step.raw, current.bot
+            )
         )
         outcomes.admit(current, sample, reservoir_size=self.rules.reservoir_size)
-        visitor.last_score = last_score(event.event_id, event_time, current.session_id, sample, "")
+        last = last_score(event.event_id, event_time, current.session_id, sample, "")
+        visitor.keep_score(current, last)
+        self._scores.append(last)
         visitor.events_offset = offset
         visitor.recent = [*visitor.recent, fingerprint][-state.RECENT_EVENTS_MAX :]
         if current.last + gap_ms <= watermark:
@@ -296,8 +308,8 @@ class PartitionFold:
         watermark, gap_ms = self._watermark_time(), self.rules.gap_ms
         while self._deadlines and self._deadlines[0][0] <= watermark:
             deadline, visitor_id = heapq.heappop(self._deadlines)
-            visitor = self._visitors[visitor_id]
-            if isinstance(visitor, bytes):
+            visitor = self._visitors.get(visitor_id)
+            if not isinstance(visitor, state.Visitor):
                 continue
             over = [s for s in visitor.sessions if s.last + gap_ms == deadline]
             for ended in sorted(over, key=lambda s: s.session_id):
@@ -361,6 +373,13 @@ class PartitionFold:
                     taken[trigger, rank] = n + 1
                     self._expected.append(Learnable(outcome, (*trigger, rank << 16 | n), left))
         self._resolved = {}
+
+    def _forget(self, visitor_id: str) -> None:
+        """An erasure: as if nothing had been known. Which of its labels were told before, nothing shows any more."""
+        self._visitors.pop(visitor_id, None)
+        self._touched.pop(visitor_id, None)
+        if self._labels.get(visitor_id):
+            self.unsure.add(visitor_id)
 
     # ---- visitors and their labels ----------------------------------------------------------------------------------
 

@@ -53,8 +53,9 @@ def score_digest(record: ScoreRecord, key: bytes | None) -> int:
     """What a score record says but for the model's part and the clock."""
     r = record
     return hashed(
-        key or b"", r.event_id, r.visitor_id, r.session_id, r.event_time, r.event_type, r.events, r.late, r.watermark
-    )
+        key or b"", r.event_id, r.visitor_id, r.session_id, r.event_time, r.event_type, r.events, r.late, r.watermark,
+        r.bot is True,
+    )  # fmt: skip
 
 
 def example_key(example: Example) -> int:

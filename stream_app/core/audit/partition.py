@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from stream_app.core import records
 from stream_app.core.audit.expected import Duplicate, Expected, Learnable, Refused, Scored
 from stream_app.core.audit.fold import PartitionFold
@@ -178,6 +180,7 @@ class PartitionAudit:
         score = ScoreRecord(
             event.event_id, event.visitor_id, expected.session_id, event.event_time, event.event_type, expected.events,
             0.5, "", "", 0, 0, False, expected.late, 0, expected.watermark,
+            bot=True if expected.bot else msgspec.UNSET,
         )  # fmt: skip
         rows = self._match("scores", key, score_digest(score, visitor), event.event_id, lambda: score)
         if rows:

@@ -32,10 +32,17 @@ class _Newest(NamedTuple):
 
 
 def without_model(visitor: state.Visitor) -> bytes:
-    """The state as a blob, with a constant in place of whatever a model said. Changes the visitor."""
-    if visitor.last_score is not None:
-        last = visitor.last_score
-        last.score, last.band, last.model_version, last.cold = 0.0, "", 0, False
+    """The state as a blob, with constants in place of whatever a model said, and of what moments are told from.
+
+    That depends on the scores, on which of the two input topics was read first, and on when the clock moved time on.
+    Changes the visitor.
+    """
+    for last in (visitor.last_score, *(s.scored for s in visitor.sessions)):
+        if last is not None:
+            last.score, last.band, last.model_version, last.cold = 0.0, "", 0, False
+    for current in visitor.sessions:
+        current.band, current.trend, current.logit_mean, current.side = -1, 0, 0, 0
+        current.quiet_told = current.checkout_told = 0
     for samples in (*(s.samples for s in visitor.sessions), *(taught.samples for taught in visitor.taught)):
         for sample in samples:
             sample.score, sample.model_version, sample.cold = 0.0, 0, False
@@ -49,11 +56,13 @@ class StatesAudit:
     Blobs written before `expired_before_ms` may have reached the end of their time to live in the view.
     """
 
-    def __init__(self, names: Names, partition: int, *, gap_ms: int, start: int, expired_before_ms: int) -> None:
+    def __init__(
+        self, names: Names, partition: int, *, gap_ms: int, quiet_ms: int, start: int, expired_before_ms: int
+    ) -> None:
         self.partition = partition
         self.names = names
         self._start = start
-        self._gap_ms, self._expired_before_ms = gap_ms, expired_before_ms
+        self._gap_ms, self._quiet_ms, self._expired_before_ms = gap_ms, quiet_ms, expired_before_ms
         self._newest: dict[str, _Newest] = {}
         self.states = Check("states", partition)
         self.view = Check("view", partition)
@@ -77,7 +86,7 @@ class StatesAudit:
             return
         known = self._newest.get(visitor_id)
         if known is None or applied >= known.applied:
-            deadline = visitor.deadline(self._gap_ms)
+            deadline = visitor.deadline(self._gap_ms, self._quiet_ms)
             self._newest[visitor_id] = _Newest(
                 applied, hashed(value), hashed(without_model(visitor)), offset, timestamp, deadline
             )
@@ -99,7 +108,9 @@ class StatesAudit:
                 continue
             check.expected += 1
             found = self._newest.get(visitor_id)
-            if found is None:
+            if visitor_id in fold.unsure:
+                check.gone += 1
+            elif found is None:
                 if self._start:
                     check.gone += 1
                 else:

@@ -27,9 +27,10 @@ import numpy.typing as npt
 from river import base, compose, linear_model
 
 from stream_app.core.calibration import logit
+from stream_app.core.records import Keys
 from stream_app.core.zoo.bins import Z_MAX, Bins
 from stream_app.core.zoo.blend import MeanLogit
-from stream_app.core.zoo.inputs import INPUT_NAMES
+from stream_app.core.zoo.inputs import INPUT_NAMES, Inputs
 from stream_app.core.zoo.newton import NewtonLogisticRegression
 from stream_app.core.zoo.scaling import ZScores
 from stream_app.core.zoo.warm_start import WarmStart
@@ -67,22 +68,24 @@ def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
 
 
 def occluded(
-    classifier: base.Classifier, inputs: Matrix, groups: Sequence[Sequence[int]]
+    classifier: base.Classifier, inputs: Matrix, groups: Sequence[Sequence[int]], *, keys: Sequence[Keys] | None = None
 ) -> tuple[float, Matrix, Matrix]:
     """The logit of an all-usual row, those of the rows, and approximate contributions, shape (N, len(groups)).
 
     `groups` are columns of `inputs`. Asks the classifier once for each group of each row, and once for the row itself.
+    What it makes of the `keys` themselves is in the logits, and is none of a group's.
     """
+    names = [Keys()] * len(inputs) if keys is None else keys
     instead = usual(classifier)
     logits, found = np.zeros(len(inputs)), np.zeros((len(inputs), len(groups)))
     for n, row in enumerate(inputs):
-        logits[n] = _logit(classifier, row)
+        logits[n] = _logit(classifier, row, names[n])
         for m, group in enumerate(groups):
             columns = list(group)
             hidden = row.copy()
             hidden[columns] = instead[columns]
-            found[n, m] = logits[n] - _logit(classifier, hidden)
-    return _logit(classifier, instead), logits, found
+            found[n, m] = logits[n] - _logit(classifier, hidden, names[n])
+    return _logit(classifier, instead, Keys()), logits, found
 
 
 def usual(classifier: base.Classifier) -> Matrix:
@@ -131,5 +134,5 @@ def _z(scaler: ZScores, inputs: Matrix) -> Matrix:
     return result
 
 
-def _logit(classifier: base.Classifier, row: Matrix) -> float:
-    return logit(float(classifier.predict_proba_one(dict(zip(INPUT_NAMES, row.tolist(), strict=True)))[True]))
+def _logit(classifier: base.Classifier, row: Matrix, keys: Keys) -> float:
+    return logit(float(classifier.predict_proba_one(Inputs(zip(INPUT_NAMES, row.tolist(), strict=True), keys))[True]))

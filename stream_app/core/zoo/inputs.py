@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
@@ -38,6 +38,16 @@ Matrix = npt.NDArray[np.float64]
 _NO_KEYS: Final = Keys()
 
 
+class Inputs(dict[str, float]):
+    """The inputs of an event by name, and the `names` behind it for a classifier that looks at those, too."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, values: Iterable[tuple[str, float]], names: Keys) -> None:
+        super().__init__(values)
+        self.names = names
+
+
 class PurchasePriors(base.Transformer):
     """Adds the learned priors to the features. River transforms before it learns, so no example sees its own label.
 
@@ -60,9 +70,10 @@ class PurchasePriors(base.Transformer):
         if x.get("touched") is not None:
             self.table.learn(x["touched"], int(y), x["label_time"])
 
-    def transform_one(self, x: dict[str, Any]) -> dict[str, float]:
+    def transform_one(self, x: dict[str, Any]) -> Inputs:
         """The features and the priors, in the order of `INPUT_NAMES`."""
-        return dict(zip(INPUT_NAMES, (*_features(x), *self.table.values(x.get("keys") or _NO_KEYS)), strict=True))
+        keys = x.get("keys") or _NO_KEYS
+        return Inputs(zip(INPUT_NAMES, (*_features(x), *self.table.values(keys)), strict=True), keys)
 
     def matrix(self, x: Matrix, keys: Sequence[Keys]) -> Matrix:
         """The values of `transform_one` for N events with all their features, without the dicts.
@@ -85,23 +96,27 @@ class PurchasePriors(base.Transformer):
 
 
 class Rows:
-    """Inputs of some examples, shape (N, len(INPUT_NAMES)), as a model wants them."""
+    """Inputs of some examples, shape (N, len(INPUT_NAMES)), and their N keys, as a model wants them."""
 
-    def __init__(self, matrix: Matrix) -> None:
+    def __init__(self, matrix: Matrix, keys: Sequence[Keys]) -> None:
         #: row by row, for those that compute with arrays
         self.matrix = matrix
+        self.keys = keys
 
     def __len__(self) -> int:
         return len(self.matrix)
 
     def only(self, n: int) -> Rows:
         """One of them."""
-        return Rows(self.matrix[n : n + 1])
+        return Rows(self.matrix[n : n + 1], self.keys[n : n + 1])
 
     @cached_property
-    def dicts(self) -> list[dict[str, float]]:
+    def dicts(self) -> list[Inputs]:
         """By name, for all others: what `transform_one` says."""
-        return [dict(zip(INPUT_NAMES, row, strict=True)) for row in self.matrix.tolist()]
+        return [
+            Inputs(zip(INPUT_NAMES, row, strict=True), keys)
+            for row, keys in zip(self.matrix.tolist(), self.keys, strict=True)
+        ]
 
 
 def _features(x: dict[str, Any]) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from stream_app.core.zoo.bins import Bins, Pairs
 from stream_app.core.zoo.blend import MeanLogit
 from stream_app.core.zoo.entry import Cost, ZooEntry
 from stream_app.core.zoo.newton import NewtonLogisticRegression
+from stream_app.core.zoo.page_sequence import PageSequence
 from stream_app.core.zoo.scaling import ZScores
 
 #: Inputs whose pairs `hashed` learns: how far the session has come, how quickly, with what in hand.
@@ -63,6 +64,13 @@ def hashed(base_rate: float) -> Any:
     )
 
 
+def page_sequence(base_rate: float) -> Any:
+    """What is known of the order of the pages, of the visitor's visits and country, and nothing else."""
+    return PageSequence() | linear_model.LogisticRegression(
+        optimizer=optim.AdaGrad(0.03), intercept_init=logit(base_rate)
+    )
+
+
 def bagging(base_rate: float) -> Any:
     """Each member sees an example a random number of times; the worst is replaced when its errors drift."""
     return ensemble.LeveragingBaggingClassifier(sgd(base_rate), n_models=10, w=1, seed=1)
@@ -104,6 +112,13 @@ LINEAR: Final = (
         hashed,
         "bins of one deviation and the pairs of 14 of them, hashed into 8,192 slots | LogisticRegression(AdaGrad .03)",
         Cost(130, 120, 280, 56, 1.3, 4.1),
+        weighted=True,
+    ),
+    ZooEntry(
+        "page_sequence",
+        page_sequence,
+        "pairs of kinds of page one-hot, visits so far and country, no more | LogisticRegression(AdaGrad .03)",
+        Cost(47, 32, 94, 13, 0.21, 1.1),
         weighted=True,
     ),
     ZooEntry(

@@ -1,8 +1,10 @@
 // The overview: one message a second from /api/live, shown as it is. Nothing is computed here that the API does not say.
 
-import { BANDS, bound, count, decimals, localTime, percent, points, rate, seconds, shopTime, step } from "/static/words.js";
+import { BANDS, WHEN, bound, count, decimals, localTime, percent, points, rate, seconds, shopTime, step } from "/static/words.js";
 import { axis, Chart, element, say, sparkline } from "/static/drawing.js";
-import { readiness, showStatus } from "/static/status.js";
+import { showNotices } from "/static/notices.js";
+import { showShop } from "/static/shop.js";
+import { showStatus, wellness } from "/static/status.js";
 
 const by = (id) => document.getElementById(id);
 
@@ -95,13 +97,16 @@ const reliability = new Chart("reliability", (color) => ({
 
 // ---- what a message says ---------------------------------------------------------------------------------------------
 
-function show({ stats, sessions, checkouts, model }) {
-  showStatus(...readiness(stats));
+function show({ stats, sessions, checkouts, discounts, shop, model }) {
+  showStatus(...wellness(stats));
+  showNotices(stats.notices);
   showScope(stats);
   showFigures(stats, model);
   showHistogram(stats);
   showSessions(sessions, stats);
   showCheckouts(checkouts, stats);
+  showOffers(discounts);
+  showShop(shop);
   showModel(model, stats);
   say("version", stats.version);
   document.body.dataset.messages = String(1 + Number(document.body.dataset.messages ?? 0));
@@ -221,7 +226,7 @@ function scoreBar() {
 }
 
 function fillRow(row, session) {
-  const key = `${session.events}/${session.score}/${session.reasons?.[0]?.words ?? session.reasons?.length}`;
+  const key = `${session.events}/${session.score}/${session.journey}/${session.reasons?.[0]?.words ?? session.reasons?.length}`;
   if (row.dataset.key === key) return;
   const fresh = row.dataset.key && !row.dataset.key.startsWith(`${session.events}/`);
   row.dataset.key = key;
@@ -231,7 +236,8 @@ function fillRow(row, session) {
   say(row.querySelector(".score strong"), percent(session.score));
   say(row.querySelector(".tag"), session.cold ? "not learned yet" : BANDS[session.band]);
   row.querySelector(".curve").replaceChildren(sparkline(session.curve, `from ${percent(session.curve[0])} to ${percent(session.score)} over ${session.curve.length} events`));
-  say(row.querySelector(".step"), step(session.stage));
+  const kind = session.journey === null ? null : element("span", { class: "note kind" }, `journey of kind ${session.journey}`);
+  row.querySelector(".step").replaceChildren(...[step(session.stage), kind].filter((part) => part !== null));
   say(row.querySelector(".events"), count(session.events));
   // Reasons of a new event come a moment later: until then those of the one before stay.
   if (session.reasons !== null || session.cold) row.querySelector(".why").replaceChildren(...why(session));
@@ -280,6 +286,25 @@ function showCheckouts(checkouts, { scope }) {
       element("div", { class: "said" }, checkout.curve.length > 1 ? sparkline(checkout.curve, `the way there, ${checkout.curve.length} events`) : null, ...said),
     );
   }));
+}
+
+let shownOffers = "";
+
+function showOffers({ offers, now, problem }) {
+  const none = by("no-offers");
+  none.hidden = offers.length > 0;
+  if (!offers.length) say(none, problem ?? "None yet. “stream-app discounts” makes them, where it runs.");
+  // With the state of each: one that runs out is shown anew.
+  const key = JSON.stringify(offers.map((offer) => [offer.visitor, offer.issued_at, offer.expires_at > now]));
+  if (key === shownOffers) return;
+  shownOffers = key;
+  by("offers").replaceChildren(...offers.map((offer) => element(
+    "li", {},
+    element("div", {}, element("a", { class: "mono", href: `/sessions/${encodeURIComponent(offer.visitor)}` }, offer.visitor),
+      element("span", { class: "note" }, ` ${shopTime(offer.issued_at)} · ${WHEN[offer.reason] ?? offer.reason}${offer.expires_at > now ? "" : " · run out"}`)),
+    element("div", { class: "said" }, element("strong", {}, `${decimals(offer.percent, offer.percent % 1 ? 1 : 0)}% off`),
+      element("span", { class: "note" }, `at a chance of ${percent(offer.score)}`)),
+  )));
 }
 
 function showModel(model, stats) {

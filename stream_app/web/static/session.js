@@ -46,7 +46,7 @@ function missing(error) {
   showStatus("ill", error.status === 503 ? error.got : "nothing known of this visitor here");
 }
 
-function show({ session, state, explanation, problem }) {
+function show({ session, state, journey, explanation, problem }) {
   by("missing").hidden = true;
   by("content").hidden = false;
   if (problem !== null) showStatus("ill", problem);
@@ -58,7 +58,7 @@ function show({ session, state, explanation, problem }) {
   say("band", last === null ? "no score yet" : last.cold ? "the base rate: nothing was learned yet" : BANDS[last.band]);
   showEvents(session);
   showWhy(explanation, last);
-  showKnown(state);
+  showKnown(state, journey);
 }
 
 let shownEvents = "";
@@ -123,7 +123,7 @@ function showWhy(explanation, last) {
   }));
 }
 
-function showKnown(state) {
+function showKnown(state, journey) {
   const facts = [];
   if (state === null) facts.push(["State", "Redis does not know this visitor (any more)"]);
   else {
@@ -143,6 +143,7 @@ function showKnown(state) {
       facts.push(["Ends", `${shopTime(session.ends_at)} if nothing comes`]);
     }
     if (!sessions.length) facts.push(["This visit", "is over"]);
+    if (journey !== null) facts.push([`A journey of kind ${journey.number}`, `${journey.words}; ${percent(journey.bought)} of these buy`]);
   }
   by("known").replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }

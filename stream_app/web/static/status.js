@@ -8,9 +8,8 @@ export function showStatus(kind, text) {
   say("status-text", text);
 }
 
-/** What is wrong, from the process's own readiness. */
-export function readiness(stats) {
-  if (stats.ready) return ["well", "live"];
-  const words = Object.entries(stats.components).filter(([, said]) => !said.ok).map(([name, said]) => `${name}: ${said.is}`);
-  return ["ill", words.length ? words.join("; ") : "starting"];
+/** Whether all is well. What is not is told by the notices below, in words that may change every second. */
+export function wellness({ notices, ready }) {
+  if (!notices.length) return ready ? ["well", "live"] : ["ill", "starting"];
+  return ["ill", notices.length === 1 ? "live, with a notice" : `live, with ${notices.length} notices`];
 }

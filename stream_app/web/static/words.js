@@ -7,6 +7,11 @@ const local = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 
 export const BANDS = { unlikely: "unlikely", on_the_fence: "on the fence", likely: "likely" };
 
+/** Why a session was looked at when it was offered something: the kinds of moments. */
+export const WHEN = {
+  band: "its chance entered another band", trend: "its chance turned", quiet: "quiet with a full cart", hesitates: "it hesitates",
+};
+
 const STEPS = {
   page_view: "page", search: "search", view_item_list: "list of items", select_item: "chose an item",
   view_item: "item", add_to_wishlist: "wish list", add_to_cart: "into the cart", remove_from_cart: "out of the cart",

@@ -1,0 +1,1 @@
+"""What the collector makes of a request: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""All that a report says, as values: no numpy, no names of ours, nothing that JSON does not have."""
