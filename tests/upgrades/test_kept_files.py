@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
-import sys
 from base64 import b64decode
-from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -172,20 +168,3 @@ def test_a_later_versions_snapshot_is_refused() -> None:
     with pytest.raises(RefusedError) as error:
         SnapshotReader(secret=SECRET).read(HEAD_KEY, later, sign(HEAD_KEY, later, SECRET))
     assert error.value.reason == NEWER
-
-
-# ---- the compiled engine --------------------------------------------------------------------------------------------
-
-
-def test_a_compiled_engine_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "stream_app_native", SimpleNamespace(__version__="0.0.9"))
-    spec = importlib.util.find_spec("stream_app.core.native")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.native is None
-    assert module.engine("python") is None
-    for name in ("auto", "compiled"):
-        with pytest.raises(ImportError, match=rf"version 0\.0\.9, expected {re.escape(__version__)}"):
-            module.engine(name)
