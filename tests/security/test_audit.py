@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.audit.advisories import verdict
+from ops.audit.advisories import Verdict, verdict
 from ops.audit.installed import needed
 from ops.audit.licences import EXTRAS, is_allowed, licence_of, problems
 
@@ -61,8 +61,26 @@ def test_what_could_not_be_looked_up_is_told_apart_from_what_is_fine() -> None:
     fine = {"name": "a", "version": "1", "vulns": []}
     flawed = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"], "aliases": []}]}
     unknown = {"name": "c", "skip_reason": "not found"}
-    assert verdict({"dependencies": [fine]}) == (1, [], [])
-    assert verdict({"dependencies": [fine, flawed, unknown]}) == (2, ["b 2: PYSEC-1, mended in 3"], ["c: not found"])
+    unmended = {"name": "d", "version": "4", "vulns": [{"id": "PYSEC-2", "fix_versions": [], "aliases": []}]}
+    assert verdict({"dependencies": [fine]}) == (1, [], [], [])
+    found = verdict({"dependencies": [fine, flawed, unknown, unmended]})
+    assert found == (
+        3, ["b 2: PYSEC-1, mended in 3"], ["d 4: PYSEC-2, mended in no version yet"], ["c: not found"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "clean", "clean_in_ci"),
+    [
+        (Verdict(1, [], [], []), True, True),
+        (Verdict(1, ["b 2: PYSEC-1, mended in 3"], [], []), False, False),
+        (Verdict(1, [], ["d 4: PYSEC-2, mended in no version yet"], []), False, True),
+        (Verdict(0, [], [], ["c: not found"]), False, True),
+    ],
+)
+def test_a_build_fails_only_where_something_can_be_done(found: Verdict, clean: bool, clean_in_ci: bool) -> None:
+    assert found.clean(in_ci=False) is clean
+    assert found.clean(in_ci=True) is clean_in_ci
 
 
 def _package(folder: Path, *lines: str) -> PathDistribution:
