@@ -19,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app import admin, topics
+from stream_app.backends.changelog_reading import ChangelogReading
 from stream_app.backends.clients import (
     KafkaClients,
     ended,
@@ -88,6 +89,7 @@ class Worker(ConsumerRebalanceListener):
         self._consumer: AIOKafkaConsumer | None = None
         self._commits: GroupCommits | None = None
         self._admin: AIOKafkaAdminClient | None = None
+        self._reading = ChangelogReading(self._clients)
         self._producer = SharedProducer(self._clients, client_id=f"{settings.group_id}-worker")
         self._view: RedisView | None = None
         self._restoring, self._together = asyncio.Semaphore(1), Together()
@@ -197,7 +199,7 @@ class Worker(ConsumerRebalanceListener):
             self._observer,
             self._settings,
             number,
-            clients=self._clients,
+            reading=self._reading,
             consumer=self._consumer,
             admin=self._admin,
             writer=self._writer(number),
@@ -289,6 +291,7 @@ class Worker(ConsumerRebalanceListener):
             consumer.subscribe(sorted(self._topics()), listener=self)
             # Before it starts: partitions may be given to us while it does.
             self._admin, self._consumer, self._commits = asking, consumer, GroupCommits(consumer)
+            await self._reading.start()
             await start_client("joining the group", consumer)
         except LogError as error:
             self._observer.kafka_error("worker", error)
@@ -336,6 +339,7 @@ class Worker(ConsumerRebalanceListener):
                 leaving(self._consumer)
             await stop_quietly(self._consumer)
         await self._producer.close()
+        await self._reading.close()
         if self._admin is not None:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await asyncio.wait_for(self._admin.close(), 5.0)

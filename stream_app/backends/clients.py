@@ -52,7 +52,7 @@ FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
 
 #: Milliseconds. At its next heartbeat a member hears that the group changes; until all of them have, the partitions of
 #: one that left are nobody's. The session time-out alone would allow for seconds of that; a heartbeat is 100 bytes.
-_HEARTBEAT_MS_MAX: Final = 500
+_HEARTBEAT_MS_MAX: Final = 250
 
 #: In seconds: for a client to say goodbye.
 STOP_S_MAX: Final = 5.0

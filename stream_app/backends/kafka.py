@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from stream_app import topics
-from stream_app.backends.clients import KafkaClients, kafka_call, next_offset, start_client, stop_quietly
+from stream_app.backends.changelog_reading import ChangelogReading
+from stream_app.backends.clients import kafka_call, next_offset
 from stream_app.backends.ports import Committed, LogError, Polled, UnusableError
 from stream_app.backends.writers import PartitionWriter
 from stream_app.core.effects import Effects, Position, decode_position
@@ -37,7 +38,7 @@ class KafkaPartitionLog:
         settings: Settings,
         partition: int,
         *,
-        clients: KafkaClients,
+        reading: ChangelogReading,
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         writer: PartitionWriter,
@@ -46,7 +47,7 @@ class KafkaPartitionLog:
     ) -> None:
         self._settings = settings
         self.partition = partition
-        self._clients, self._consumer, self._admin, self._writer = clients, consumer, admin, writer
+        self._reading, self._consumer, self._admin, self._writer = reading, consumer, admin, writer
         self._partitions, self._topic_ids = partitions, topic_ids
         self.atomic = writer.atomic
         #: the offsets of the records to come next, as far as known
@@ -164,25 +165,16 @@ class KafkaPartitionLog:
 
     async def changelog_end(self) -> int:
         """See `ports.PartitionLog`."""
-        # A consumer of committed records is told where the first open transaction begins, whoever's it is. What lies
-        # behind it must be restored too: the restore waits until that transaction has ended.
-        consumer = self._clients.reader(committed_only=False)
-        await start_client("asking for the changelog's end", consumer)
-        try:
-            ends = await kafka_call("reading the changelog's end", consumer.end_offsets([self._changelog]))
-        finally:
-            await stop_quietly(consumer)
-        end = int(ends[self._changelog])
+        end = await self._reading.end(self._changelog)
         self._writer.read_up_to(end)
         return end
 
     async def changelog(self, *, start: int, end: int) -> AsyncIterator[list[tuple[str, bytes | None]]]:
         """See `ports.PartitionLog`."""
-        consumer = self._clients.reader()
-        await start_client("starting the restore", consumer)
-        try:
-            consumer.assign([self._changelog])
+        async with self._reading.lent() as consumer:
             first = await kafka_call("restoring", consumer.beginning_offsets([self._changelog]))
+            # In one go, or the client would begin to fetch from the first offset.
+            consumer.assign([self._changelog])
             consumer.seek(self._changelog, max(start, first[self._changelog]))
             progress = time.monotonic()
             # Position, not the last record's offset: transaction markers and compaction leave offsets without records.
@@ -194,8 +186,6 @@ class KafkaPartitionLog:
                     raise LogError(f"restoring: no progress for {RESTORE_PROGRESS_S_MAX:g} s before offset {end}")
                 for records in found.values():
                     yield [((record.key or b"").decode(), record.value) for record in records if record.offset < end]
-        finally:
-            await stop_quietly(consumer)
 
     def told_end(self, place: TopicPartition, end: int) -> None:
         """The end of one of the inputs, newer than what was fetched: nobody fetches while a batch waits."""

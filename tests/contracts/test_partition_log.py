@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream_app import topics
 from stream_app.admin import create_topics, topic_facts
+from stream_app.backends.changelog_reading import ChangelogReading
 from stream_app.backends.child_process import free_port
 from stream_app.backends.clients import KafkaClients, is_told_elsewhere
 from stream_app.backends.group_commits import GroupCommits
@@ -75,6 +76,8 @@ class Kafka:
         self.admin = self.clients.admin()
         await self.admin.start()
         self._stack.push_async_callback(self.admin.close)
+        self.reading = ChangelogReading(self.clients)
+        self._stack.push_async_callback(self.reading.close)
         places = [self.place(topics.EVENTS)]
         async with asyncio.timeout(10):  # a broker makes its groups' topic when it is first asked
             while True:
@@ -112,7 +115,7 @@ class Kafka:
         return KafkaPartitionLog(
             self.settings,
             P,
-            clients=self.clients,
+            reading=self.reading,
             consumer=consumer,
             admin=self.admin,
             writer=writer,

@@ -31,8 +31,9 @@ RATE = 300
 PATIENCE_S = 120.0
 #: In seconds, of steady work before the first restart: what silence is usual is measured as well.
 STEADY_S = 10.0
-#: In seconds, that a partition may be without a score when its worker is restarted.
-HAND_OVER_S = 2.0
+#: In seconds, the default of the group's session time-out: a hand-over that takes as long was none. How long it does
+#: take is printed, and in docs/guarantees.md.
+SESSION_TIMEOUT_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_three_workers_are_restarted_one_by_one_and_every_event_is_scored_once(
         assert together.terminate() == 0
         assert max(subscriber.events.values()) == 1
         audit(secured)
-        assert max(max(silences.values()) for silences in handed_over) < HAND_OVER_S, (usual, handed_over)
+        assert max(max(silences.values()) for silences in handed_over) < SESSION_TIMEOUT_S, (usual, handed_over)
 
 
 def until_ready(process: Process) -> None:

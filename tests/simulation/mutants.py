@@ -298,13 +298,13 @@ MUTANTS: Final[dict[str, Mutant]] = {
         ONCE,
         [(KafkaPartitionLog, "take_over", _end_before_fencing), (KafkaPartitionLog, "changelog_end", _early_end)],
         Climate({"slow_markers": 0.9, "late": 0.05, "stop": 0.01}, ("redis wiped", "hand over", "join", "pause")),
-        first=4_560,
+        first=180,
     ),
     "view_trusted": Mutant(
         "the view is built upon without asking what it contains", ONCE, [(TakingOver, "_catch_up", _trusting)]
     ),
     "no_compare_and_set": Mutant(
-        "the view is written whoever has written it before", ONCE, [(MemoryView, "write", _write_anyway)]
+        "the view is written whoever has written it before", ONCE, [(MemoryView, "write", _write_anyway)], first=200
     ),
     "owner_not_stopped": Mutant(
         "a worker goes on with partitions that are taken from it", ONCE, [(Worker, "on_partitions_revoked", _keep)]

@@ -20,28 +20,34 @@ cart is a bin that no visit was ever in, and its weight says nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from river import base, compose, linear_model
+from river import base, compose
 
 from stream_app.core.calibration import logit
 from stream_app.core.records import Keys
 from stream_app.core.zoo.bins import Z_MAX, Bins
 from stream_app.core.zoo.blend import MeanLogit
+from stream_app.core.zoo.graph import class_name
 from stream_app.core.zoo.inputs import INPUT_NAMES, Inputs
 from stream_app.core.zoo.newton import NewtonLogisticRegression
-from stream_app.core.zoo.scaling import ZScores
 from stream_app.core.zoo.warm_start import WarmStart
+
+if TYPE_CHECKING:
+    from stream_app.core.zoo.scaling import ZScores
 
 Matrix = npt.NDArray[np.float64]
 
 #: The logit of an all-usual row, and what each input of N rows adds to it, shape (N, len(INPUT_NAMES)).
 Additive = tuple[float, Matrix]
 
-_SCALED: Final = (ZScores, linear_model.LogisticRegression)
-_BINNED: Final = (ZScores, Bins, linear_model.LogisticRegression)
+#: By name: a process whose model has none of them must not import them, which takes a second.
+_Z_SCORES: Final = "stream_app.core.zoo.scaling:ZScores"
+_REGRESSION: Final = "river.linear_model.log_reg:LogisticRegression"
+_SCALED: Final = (_Z_SCORES, _REGRESSION)
+_BINNED: Final = (_Z_SCORES, class_name(Bins), _REGRESSION)
 
 
 def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
@@ -59,7 +65,7 @@ def additive(classifier: base.Classifier, inputs: Matrix) -> Additive | None:
         return (first[0] + second[0]) / 2.0, (first[1] + second[1]) / 2.0
     if isinstance(classifier, compose.Pipeline):
         steps = list(classifier.steps.values())
-        kinds = tuple(map(type, steps))
+        kinds = tuple(class_name(type(step)) for step in steps)
         if kinds == _SCALED:
             return _scaled(steps, inputs)
         if kinds == _BINNED:
@@ -99,7 +105,7 @@ def usual(classifier: base.Classifier) -> Matrix:
     elif isinstance(part, base.Ensemble):
         # Each member sees an example a random number of times: what is usual to any one is a fair sample of all.
         return usual(part[0])
-    if isinstance(part, ZScores):
+    if _Z_SCORES in map(class_name, type(part).__mro__):
         learned = part.counts["events"]
     elif isinstance(part, WarmStart):
         learned = part.learned

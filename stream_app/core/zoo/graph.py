@@ -21,13 +21,12 @@ data names it. What was written reads back to the same bits, with the same order
 
 from __future__ import annotations
 
+import sys
 import types
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
-
-from river import ensemble, naive_bayes
 
 OBJECT, DICT, FLOATS, PAIRS, LIST, TUPLE, SET, NATIVE, METHOD = range(9)
 
@@ -59,7 +58,7 @@ FORGOTTEN: Final[dict[str, dict[str, Callable[[], Any]]]] = {
     "river.proba.gaussian:Gaussian": {"_rng": types.NoneType},
 }
 
-#: The dicts, by name. What a `defaultdict` makes of a missing key is part of its name.
+#: The dicts that need no River, by name, see `dicts`. What a `defaultdict` makes of a missing key is part of its name.
 DICTS: Final[dict[str, Callable[[], dict[Any, Any]]]] = {
     "dict": dict,
     "ordered": OrderedDict,
@@ -67,13 +66,11 @@ DICTS: Final[dict[str, Callable[[], dict[Any, Any]]]] = {
     "floats": partial(defaultdict, float),
     "ints": partial(defaultdict, int),
     "counters": partial(defaultdict, Counter),
-    "gaussians": partial(defaultdict, naive_bayes.GaussianNB._make_gaussian),
 }
 DICTS["rows of floats"] = partial(defaultdict, DICTS["floats"])
-DICTS["rows of gaussians"] = partial(defaultdict, DICTS["gaussians"])
 
-#: The methods that objects keep, with their class.
-METHODS: Final = frozenset({(ensemble.LeveragingBaggingClassifier, "_leveraging_bag")})
+#: The methods that objects keep, with the name of their class.
+METHODS: Final = frozenset({("river.ensemble.bagging:LeveragingBaggingClassifier", "_leveraging_bag")})
 
 
 class NonFiniteError(ValueError):
@@ -87,6 +84,14 @@ class StateError(ValueError):
 def class_name(kind: type) -> str:
     """How a class is called in a shape."""
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def dicts() -> dict[str, Callable[[], dict[Any, Any]]]:
+    """The dicts, by name, those of River's parts that this process has imported among them: it can have no others."""
+    if (bayes := sys.modules.get("river.naive_bayes")) is None:
+        return DICTS
+    gaussians: Callable[[], dict[Any, Any]] = partial(defaultdict, bayes.GaussianNB._make_gaussian)
+    return {**DICTS, "gaussians": gaussians, "rows of gaussians": partial(defaultdict, gaussians)}
 
 
 def slots_of(kind: type) -> tuple[str, ...]:

@@ -128,3 +128,10 @@ def _features(x: dict[str, Any]) -> tuple[float, ...]:
         values = (x.get(name) for name in LEARNED_FEATURES)
         return tuple(0.0 if value is None else value for value in values)
     return found
+
+
+def count_zeros(zeros: dict[str, int], x: dict[str, float]) -> None:
+    """Count the inputs of a row that are 0."""
+    for name, value in x.items():
+        if not value:
+            zeros[name] += 1

@@ -1,18 +1,17 @@
-"""Linear models: logistic regressions on what the inputs are made into."""
+"""Linear models: logistic regressions on what the inputs are made into.
+
+River is imported where a model is made: most of it takes a second, for SciPy's statistics, and the default needs none.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Final
 
-from river import ensemble, linear_model, optim, preprocessing
-
 from stream_app.core.zoo.bins import Bins, Pairs
 from stream_app.core.zoo.blend import MeanLogit
 from stream_app.core.zoo.entry import Cost, ZooEntry
 from stream_app.core.zoo.newton import NewtonLogisticRegression
-from stream_app.core.zoo.page_sequence import PageSequence
-from stream_app.core.zoo.scaling import ZScores
 
 #: Inputs whose pairs `hashed` learns: how far the session has come, how quickly, with what in hand.
 PAIRED_INPUTS: Final = (
@@ -36,6 +35,10 @@ def newton(base_rate: float) -> Any:
 
 def bins(base_rate: float) -> Any:
     """One weight for each half deviation of each input."""
+    from river import linear_model, optim
+
+    from stream_app.core.zoo.scaling import ZScores
+
     return (
         ZScores()
         | Bins(0.5)
@@ -50,11 +53,19 @@ def blend(base_rate: float) -> Any:
 
 def sgd(base_rate: float) -> Any:
     """As in River's own introduction."""
+    from river import linear_model, optim
+
+    from stream_app.core.zoo.scaling import ZScores
+
     return ZScores() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01), intercept_init=logit(base_rate))
 
 
 def hashed(base_rate: float) -> Any:
     """Bins of a whole deviation, and pairs of some of them, in a table of fixed size."""
+    from river import linear_model, optim, preprocessing
+
+    from stream_app.core.zoo.scaling import ZScores
+
     return (
         ZScores()
         | Bins(1.0)
@@ -66,6 +77,10 @@ def hashed(base_rate: float) -> Any:
 
 def page_sequence(base_rate: float) -> Any:
     """What is known of the order of the pages, of the visitor's visits and country, and nothing else."""
+    from river import linear_model, optim
+
+    from stream_app.core.zoo.page_sequence import PageSequence
+
     return PageSequence() | linear_model.LogisticRegression(
         optimizer=optim.AdaGrad(0.03), intercept_init=logit(base_rate)
     )
@@ -73,6 +88,8 @@ def page_sequence(base_rate: float) -> Any:
 
 def bagging(base_rate: float) -> Any:
     """Each member sees an example a random number of times; the worst is replaced when its errors drift."""
+    from river import ensemble
+
     return ensemble.LeveragingBaggingClassifier(sgd(base_rate), n_models=10, w=1, seed=1)
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 import math
 import random
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from river import drift, optim, utils
+from river import utils
 
 from stream_app.core.newton import NewtonLogistic
-from stream_app.core.zoo.graph import NonFiniteError, StateError
+from stream_app.core.zoo.graph import NonFiniteError, StateError, class_name
 from stream_app.core.zoo.inputs import INPUT_NAMES
+
+#: What River's optimizers begin a vector with.
+_ZEROS: Final = "river.optim.initializers:Zeros"
 
 
 class Native(NamedTuple):
@@ -44,18 +48,21 @@ def _make_random(words: Any) -> random.Random:
 
 def _take_vector(vector: Any) -> list[Any]:
     _, (values, initializer, mask, *_) = vector.__reduce__()
-    if mask is not None or type(initializer) not in (type(None), optim.initializers.Zeros):
+    zeros = initializer is not None and class_name(type(initializer)) == _ZEROS
+    if mask is not None or not (zeros or initializer is None):
         raise TypeError(f"a vector with initializer {initializer!r} and mask {mask!r} has no plain words")
     numbers = np.array(list(values.values()), dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise NonFiniteError("a weight became non-finite")
-    return [initializer is not None, list(values), numbers]
+    return [zeros, list(values), numbers]
 
 
 def _make_vector(words: Any) -> Any:
     zeros, names, numbers = words
     if not all(type(name) in (str, int) for name in names) or not np.isfinite(numbers).all():
         raise StateError("vector: got a name that is no str or int, or a non-finite number")
+    from river import optim
+
     return utils.VectorDict(
         dict(zip(names, numbers.tolist(), strict=True)), optim.initializers.Zeros() if zeros else None
     )
@@ -79,7 +86,7 @@ def _take_window(window: Any) -> bytes:
 
 
 def _make_window(state: Any) -> Any:
-    window = type(drift.ADWIN()._helper)(*_check_window(state))
+    window = _window_class()(*_check_window(state))
     window.__setstate__(state)
     return window
 
@@ -134,10 +141,22 @@ def _take_newton(core: NewtonLogistic) -> dict[str, Any]:
     return words
 
 
-#: By class.
-NATIVES: Final[dict[type, Native]] = {
+def _window_class() -> Any:
+    from river import drift
+
+    return type(drift.ADWIN()._helper)
+
+
+#: Those that every process can have, by class.
+_ALWAYS: Final[dict[type, Native]] = {
     random.Random: Native("random", _take_random, _make_random),
     utils.VectorDict: Native("vector", _take_vector, _make_vector),
-    type(drift.ADWIN()._helper): Native("window", _take_window, _make_window),
     NewtonLogistic: Native("newton", _take_newton, _make_newton),
 }
+
+
+def natives() -> dict[type, Native]:
+    """By class, those of River's parts that this process has imported among them: it can have no others."""
+    if "river.drift" not in sys.modules:
+        return _ALWAYS
+    return {**_ALWAYS, _window_class(): Native("window", _take_window, _make_window)}

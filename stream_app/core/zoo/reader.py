@@ -13,7 +13,6 @@ import numpy as np
 from stream_app.core.zoo.graph import (
     DEPTH_MAX,
     DICT,
-    DICTS,
     FLOATS,
     FORGOTTEN,
     LIST,
@@ -29,11 +28,11 @@ from stream_app.core.zoo.graph import (
     NonFiniteError,
     StateError,
     class_name,
+    dicts,
     slots_of,
 )
-from stream_app.core.zoo.natives import NATIVES
+from stream_app.core.zoo.natives import natives
 
-_NATIVES: Final = {native.name: native for native in NATIVES.values()}
 _PLAIN: Final = frozenset({types.NoneType, bool, int, str})
 
 
@@ -60,6 +59,8 @@ class _Reader:
         self._shapes = shapes
         self._nodes = nodes
         self._slots: dict[type, frozenset[str]] = {}
+        self._dicts = dicts()
+        self._natives = {native.name: native for native in natives().values()}
         #: what is there: all that can be filled afterwards at once, tuples and methods when they are asked for
         self._made: dict[int, Any] = {}
 
@@ -76,13 +77,13 @@ class _Reader:
         if kind == OBJECT:
             return object.__new__(self._class(self._shapes[node[1]][0]))
         if kind in (DICT, FLOATS, PAIRS):
-            return DICTS[self._shapes[node[1]][0]]()
+            return self._dicts[self._shapes[node[1]][0]]()
         if kind == LIST:
             return []
         if kind == SET:
             return set()
         if kind == NATIVE:
-            return _NATIVES[node[1]].make(node[2])
+            return self._natives[node[1]].make(node[2])
         raise StateError(f"got a node of kind {kind!r}")
 
     def _fill(self, made: Any, node: list[Any]) -> None:
@@ -137,7 +138,7 @@ class _Reader:
             made: Any = tuple(self._value(value, depth + 1) for value in rest)
         else:
             owner, name = self._value(rest[0], depth + 1), rest[1]
-            if (type(owner), name) not in METHODS:
+            if (class_name(type(owner)), name) not in METHODS:
                 raise StateError(f"got the method {name!r} of a {type(owner).__qualname__}")
             made = types.MethodType(getattr(type(owner), name), owner)
         self._made[number] = made

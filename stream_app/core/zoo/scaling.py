@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from river import preprocessing
 
-from stream_app.core.zoo.inputs import INPUT_NAMES
+from stream_app.core.zoo.inputs import INPUT_NAMES, count_zeros
 
 
 class ZScores(preprocessing.StandardScaler):
@@ -25,10 +25,3 @@ class ZScores(preprocessing.StandardScaler):
         """Take one row into the moments."""
         super().learn_one(x)
         count_zeros(self.zeros, x)
-
-
-def count_zeros(zeros: dict[str, int], x: dict[str, float]) -> None:
-    """Count the inputs of a row that are 0."""
-    for name, value in x.items():
-        if not value:
-            zeros[name] += 1

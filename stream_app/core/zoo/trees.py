@@ -1,16 +1,14 @@
 """Trees, forests and naive Bayes: models that count. Each starts from the base rate (`warm_start`).
 
 Their size is bounded, by depth or by nodes, since a snapshot carries all of it and Kafka takes 2 MiB of it at once.
+River is imported where a model is made, as in `linear`.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from river import forest, naive_bayes, tree
-
 from stream_app.core.zoo.entry import Cost, ZooEntry
-from stream_app.core.zoo.scaling import ZScores
 from stream_app.core.zoo.warm_start import WarmStart
 
 #: Splits from the root to a leaf: 64 leaves a tree.
@@ -22,29 +20,41 @@ MONDRIAN_NODES_MAX: Final = 80
 
 def bernoulli_bayes(base_rate: float) -> Any:
     """Every input as above 0 or not."""
+    from river import naive_bayes
+
     return WarmStart(naive_bayes.BernoulliNB(), base_rate)
 
 
 def hoeffding_tree(base_rate: float) -> Any:
     """A leaf says its share of positives: River's default, naive Bayes in each leaf, is dearer and measured worse."""
+    from river import tree
+
     classifier = tree.HoeffdingTreeClassifier(max_depth=DEPTH_MAX, leaf_prediction="mc")
     return WarmStart(classifier, base_rate, weighted=True)
 
 
 def hoeffding_adaptive_tree(base_rate: float) -> Any:
     """A branch whose errors drift is grown anew beside the old one."""
+    from river import tree
+
     classifier = tree.HoeffdingAdaptiveTreeClassifier(max_depth=DEPTH_MAX, leaf_prediction="mc", seed=1)
     return WarmStart(classifier, base_rate, weighted=True)
 
 
 def adaptive_forest(base_rate: float) -> Any:
     """Each leaf looks at the square root of all inputs; a tree whose errors drift is replaced."""
+    from river import forest
+
     classifier = forest.ARFClassifier(n_models=10, max_depth=DEPTH_MAX, leaf_prediction="mc", seed=1)
     return WarmStart(classifier, base_rate)
 
 
 def mondrian_forest(base_rate: float) -> Any:
     """On z-scores: where it splits depends on how wide an input's range is. Without them AUC was .56, with them .67."""
+    from river import forest
+
+    from stream_app.core.zoo.scaling import ZScores
+
     classifier = forest.AMFClassifier(n_estimators=10, max_nodes=MONDRIAN_NODES_MAX, seed=1)
     return ZScores() | WarmStart(classifier, base_rate)
 

@@ -6,8 +6,7 @@ from typing import Final
 
 from river import base
 
-from stream_app.core.zoo.inputs import INPUT_NAMES
-from stream_app.core.zoo.scaling import count_zeros
+from stream_app.core.zoo.inputs import INPUT_NAMES, count_zeros
 
 #: Examples that the base rate counts for. A tree that has seen three examples says 0, 1 or nothing at all.
 PRIOR_EXAMPLES: Final = 100.0

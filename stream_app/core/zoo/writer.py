@@ -13,7 +13,6 @@ import numpy as np
 
 from stream_app.core.zoo.graph import (
     DICT,
-    DICTS,
     FLOATS,
     FLOATS_MIN,
     FORGOTTEN,
@@ -29,9 +28,10 @@ from stream_app.core.zoo.graph import (
     TUPLE,
     NonFiniteError,
     class_name,
+    dicts,
     slots_of,
 )
-from stream_app.core.zoo.natives import NATIVES
+from stream_app.core.zoo.natives import Native, natives
 
 _PLAIN: Final = frozenset({types.NoneType, bool, int, str})
 _SEQUENCES: Final[dict[type, int]] = {list: LIST, tuple: TUPLE}
@@ -59,6 +59,7 @@ class _Writer:
         self._places = ["the model"]
         self._shapes: dict[tuple[str, ...], int] = {}
         self._attributes: dict[type, tuple[str, tuple[str, ...], frozenset[str]]] = {}
+        self._dicts, self._natives = dicts(), natives()
 
     def write(self) -> dict[str, Any]:
         nodes = []
@@ -76,14 +77,14 @@ class _Writer:
             return [_SEQUENCES[kind], *self._values(found, place)]
         if kind is set:
             return [SET, *self._values(sorted(found, key=lambda value: (type(value).__name__, value)), place)]
-        if kind in NATIVES:
-            return [NATIVE, NATIVES[kind].name, _words(found, place)]
+        if (native := self._natives.get(kind)) is not None:
+            return [NATIVE, native.name, _words(native, found, place)]
         if kind is types.MethodType:
             return self._method(found, place)
         return self._object(found, place)
 
     def _dict(self, found: dict[Any, Any], place: str) -> list[Any]:
-        name, keys, values = _dict_name(found, place), tuple(found), list(found.values())
+        name, keys, values = self._dict_name(found, place), tuple(found), list(found.values())
         if not all(type(key) is str for key in keys):
             pairs = [part for pair in found.items() for part in pair]
             return [PAIRS, self._shape(name), *self._values(pairs, place)]
@@ -93,6 +94,14 @@ class _Writer:
                 raise NonFiniteError(f"{place} became non-finite")
             return [FLOATS, self._shape(name, *keys), array]
         return [DICT, self._shape(name, *keys), *self._values(values, place)]
+
+    def _dict_name(self, found: dict[Any, Any], place: str) -> str:
+        kind = type(found)
+        made: Any = partial(defaultdict, found.default_factory) if isinstance(found, defaultdict) else kind
+        for name, known in self._dicts.items():
+            if _same(known, made):
+                return name
+        raise TypeError(f"{place} is a {kind.__qualname__} ({made}), which the snapshot format does not know")
 
     def _object(self, found: Any, place: str) -> list[Any]:
         kind = type(found)
@@ -115,7 +124,7 @@ class _Writer:
 
     def _method(self, found: types.MethodType, place: str) -> list[Any]:
         name = found.__func__.__name__
-        if (type(found.__self__), name) not in METHODS:
+        if (class_name(type(found.__self__)), name) not in METHODS:
             raise TypeError(f"{place} is the method {name}, which the snapshot format does not know")
         return [METHOD, self._value(found.__self__, place), name]
 
@@ -141,20 +150,11 @@ class _Writer:
         return self._shapes.setdefault(names, len(self._shapes))
 
 
-def _words(found: Any, place: str) -> Any:
+def _words(native: Native, found: Any, place: str) -> Any:
     try:
-        return NATIVES[type(found)].take(found)
+        return native.take(found)
     except NonFiniteError as error:
         raise NonFiniteError(f"{place}: {error}") from None
-
-
-def _dict_name(found: dict[Any, Any], place: str) -> str:
-    kind = type(found)
-    made: Any = partial(defaultdict, found.default_factory) if isinstance(found, defaultdict) else kind
-    for name, known in DICTS.items():
-        if _same(known, made):
-            return name
-    raise TypeError(f"{place} is a {kind.__qualname__} ({made}), which the snapshot format does not know")
 
 
 def _same(one: Any, other: Any) -> bool:
