@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -60,6 +61,10 @@ def agent_for(kind, id_field):
                     act(kind, name[1], record)
                 except Exception as error:
                     # Left alone, the agent starts again after the record that it failed on, which is lost.
+                    # And Faust, told to end, was seen to wait for its own consumer for ever: then it ends by force.
+                    force = threading.Timer(10.0, os._exit, [1])
+                    force.daemon = True
+                    force.start()
                     await app.crash(error)
                     raise
                 seen[name] = None
