@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -19,8 +18,7 @@ REMEMBERED = 100_000  # a repetition follows a crash, a batch or two later: olde
 
 class Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport):
-        # Faust's own also reads records of transactions that were given up (its `exactly_once` does not, but commits
-        # offsets and outputs apart), and deals partitions out so that a visitor's scores and offers part.
+        # Faust's own reads what transactions gave up, too, and deals a visitor's scores and offers out to two members.
         self._assignor = RangePartitionAssignor
         return AIOKafkaConsumer(
             bootstrap_servers=BOOTSTRAP, group_id=self.app.conf.id, isolation_level="read_committed",
@@ -61,10 +59,7 @@ def agent_for(kind, id_field):
                     act(kind, name[1], record)
                 except Exception as error:
                     # Left alone, the agent starts again after the record that it failed on, which is lost.
-                    # And Faust, told to end, was seen to wait for its own consumer for ever: then it ends by force.
-                    force = threading.Timer(10.0, os._exit, [1])
-                    force.daemon = True
-                    force.start()
+                    app.loop.call_later(10.0, os._exit, 1)  # Faust was seen to wait for its own consumer for ever
                     await app.crash(error)
                     raise
                 seen[name] = None
