@@ -152,7 +152,9 @@ def test_it_answers_on_our_web_port_and_the_banner_names_it(environment: dict[st
 
 
 @pytest.mark.usefixtures("topics")
-@pytest.mark.parametrize(("name", "wanted"), [("run", "state=ready"), ("trainer", "state=learning")])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("run", "state=ready"), pytest.param("trainer", "state=learning", marks=pytest.mark.long)]
+)
 def test_our_own_programs_write_plain_lines_and_no_files(
     name: str, wanted: str, environment: dict[str, str], empty: Path
 ) -> None:

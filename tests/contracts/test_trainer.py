@@ -136,7 +136,10 @@ async def test_a_command_that_cannot_be_obeyed_is_answered_with_the_reason(
         assert "command=c1" in told[0].message
 
 
-@pytest.mark.parametrize(("model", "challengers"), [("sgd", "adaptive_forest"), ("adaptive_forest", "sgd")])
+@pytest.mark.parametrize(
+    ("model", "challengers"),
+    [("sgd", "adaptive_forest"), pytest.param("adaptive_forest", "sgd", marks=pytest.mark.long)],
+)
 async def test_a_model_that_outgrows_its_record_learns_no_more_and_nothing_else_is_lost(
     settings: Settings, model: str, challengers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

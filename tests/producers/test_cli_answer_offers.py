@@ -160,5 +160,6 @@ def test_offers_that_mostly_find_nobody_are_explained_and_counted_for_programs(
     told = json.loads(result.stdout)
     assert list(told["offers"]) == ["made", "found_nobody", "taken"]
     assert told["offers"]["found_nobody"] > told["offers"]["made"]
-    assert len(told["notes"]) == 1
-    assert re.match(r"most offers found nobody: the shop's time ran \d+,\d\d\d times as fast", told["notes"][0])
+    # A busy machine also sends late, and says so.
+    (note,) = [note for note in told["notes"] if "after they were due" not in note]
+    assert re.match(r"most offers found nobody: the shop's time ran \d+,\d\d\d times as fast", note)

@@ -24,8 +24,8 @@ def measured(name: str) -> Measured:
     return Bench(shop, Truth(shop.catalogue, shop.calendar), model=name, settings=Settings()).run(EVENTS)
 
 
-#: Ensembles of trees, whose 15 to 25 s each would be a tenth of all computing tests'; the trees they are made of run.
-_SLOW = {"adaptive_forest", "bagging", "mondrian_forest"}
+#: Ensembles, whose 15 to 25 s each would be a tenth of all computing tests', and what is much like one that runs.
+_SLOW = {"adaptive_forest", "bagging", "blend", "hashed", "hoeffding_tree", "mondrian_forest"}
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,10 @@ async def audited(run: Deployment) -> dict[str, Any]:
     return found
 
 
-async def test_a_visitor_is_forgotten_while_the_worker_that_holds_it_runs(servers: Servers, names: Names) -> None:
-    await forgotten_while_a_worker_runs(servers, names, "at_least_once")
+async def test_a_visitor_is_forgotten_while_the_worker_that_holds_it_runs(
+    embedded_servers: Servers, names: Names
+) -> None:
+    await forgotten_while_a_worker_runs(embedded_servers, names, "at_least_once")
 
 
 @pytest.mark.real_kafka
