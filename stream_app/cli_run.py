@@ -88,8 +88,7 @@ def trainer_command(settings: Settings) -> None:
 def _run(settings: Settings, *, worker: bool, trainer: bool) -> None:
     require_topics(settings)
     # Faust, River and pandas take a second to import: not before it is known that there is something to run on.
-    require_model(settings)
-    require_engine(settings)
+    require_scoring(settings)
     from stream_app.bootstrap import create_app
     from stream_app.process import run
 
@@ -115,9 +114,10 @@ def _one_of_many(settings: Settings, number: int) -> list[str]:
     return [sys.executable, "-m", "stream_app", *sys.argv[1:], *own]
 
 
-def require_model(settings: Settings) -> None:
-    """Go on only if the models are such that there are; else AskedWronglyError."""
+def require_scoring(settings: Settings) -> None:
+    """Go on only if there are such models, and the compiled engine is one to use; else AskedWronglyError."""
     from stream_app.core.model import ZOO
+    from stream_app.core.native import engine
 
     for name in settings.models:
         if name not in ZOO:
@@ -125,12 +125,6 @@ def require_model(settings: Settings) -> None:
             raise AskedWronglyError(
                 f"setting {setting}: got {name!r}, expected one of {', '.join(sorted(ZOO))}; see `stream-app models`"
             )
-
-
-def require_engine(settings: Settings) -> None:
-    """Go on only if the compiled engine is one to use, where it is not to be left alone; else AskedWronglyError."""
-    from stream_app.core.native import engine
-
     try:
         engine(settings.engine)
     except ImportError as error:

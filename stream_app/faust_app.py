@@ -12,7 +12,7 @@ import click
 
 from stream_app import bootstrap
 from stream_app.cli_options import Sources
-from stream_app.cli_run import require_engine, require_model, require_topics
+from stream_app.cli_run import require_scoring, require_topics
 from stream_app.faust_start import end, start_with
 
 
@@ -22,8 +22,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     try:
         settings = Sources({}, None).load()
-        require_model(settings)
-        require_engine(settings)
+        require_scoring(settings)
     except click.ClickException as refused:
         end(refused)
     deployment = bootstrap.create_app(settings, worker=True, trainer=True)

@@ -6,7 +6,6 @@ And a rebalance takes all partitions of a process over at the same time.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
@@ -35,7 +34,10 @@ class ChangelogReading:
 
     async def start(self) -> None:
         """Connect before anything is taken over. Raises LogError; nothing is lost by it, what lacks comes later."""
-        await asyncio.gather(self._asked(), *(self._one_more() for _ in range(_FIRST - len(self._idle))))
+        # One after the other: of several at once the others would go on when one has failed, and nobody close them.
+        await self._asked()
+        while len(self._idle) < _FIRST:
+            self._idle.append(await self._started())
 
     async def end(self, place: TopicPartition) -> int:
         """Where the next record of a partition goes, behind those of open transactions, too. Raises LogError."""
@@ -75,9 +77,6 @@ class ChangelogReading:
                 return consumer
             await stop_quietly(consumer)
         return await self._started()
-
-    async def _one_more(self) -> None:
-        self._idle.append(await self._started())
 
     async def _started(self) -> AIOKafkaConsumer:
         consumer = self._clients.reader(fetch_wait_ms=_FETCH_WAIT_MS)

@@ -19,7 +19,7 @@ from producers.format_option import chosen_format, format_options
 from producers.source import Source, SourceError
 from stream_app.cli_options import Sources, with_sources
 from stream_app.cli_refusal import refusing
-from stream_app.cli_run import require_engine, require_model
+from stream_app.cli_run import require_scoring
 from stream_app.demo.order import File, Order
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ def _run(settings: Settings, order: Order, live: bool, err: bool) -> tuple[int, 
     from stream_app.demo.service import DemoService
     from stream_app.process import run
 
-    require_model(settings)
-    require_engine(settings)
+    require_scoring(settings)
     require_policy(settings)
     asyncio.run(create_topics(settings))
     services: list[DemoService] = []
