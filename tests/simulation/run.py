@@ -33,7 +33,7 @@ from tests.simulation.clients import SimulatedClients
 from tests.simulation.history import History, NotingObserver
 from tests.simulation.log import Message
 from tests.simulation.loop import Process, SimulatedLoop, StuckError, collect
-from tests.simulation.network import Faults, Network
+from tests.simulation.network import Faults, Network, Zombies
 from tests.simulation.reference import Violation
 from tests.simulation.shop import GAP_MS, GRACE_MS, LAST_EVENT_ID, QUIET_MS, Arrival, draw_input, last_event
 from tests.simulation.view import SimulatedView
@@ -81,6 +81,9 @@ class Climate:
     events: tuple[str, ...] = ()
     static: bool = False
     overtaking: bool = False
+    zombies: Zombies | None = None
+    #: of the events, in per cent
+    broken: int = 3
 
 
 class Run:
@@ -103,6 +106,7 @@ class Run:
             crash=self._crash,
             stop=self._stop,
         )
+        self.network.zombies, self.network.wake = self.climate.zombies, self._wake
         self.broker = Broker(
             self.network,
             chance,
@@ -115,10 +119,12 @@ class Run:
             partitions=self.partitions,
             events_topic=self.settings.topic(topics.EVENTS),
             labels_topic=self.settings.topic(topics.LABELS),
+            broken=self.climate.broken / 100,
         )
         self.patience = chance.choice((1.0, 2.0, 4.0))
         self.batch_records_max = chance.choice((3, 100, 100))
-        self.lives = [_Life(f"worker-{n}", "worker") for n in range(chance.choice((1, 1, 2, 2, 3)))]
+        workers = chance.choice((1, 1, 2, 2, 3)) + (self.climate.zombies is not None)
+        self.lives = [_Life(f"worker-{n}", "worker") for n in range(workers)]
         self.lives += [_Life(f"trainer-{n}", "trainer") for n in range(chance.choice((1, 1, 2)))]
         #: whether members have names of their own, by which the group knows them again
         self.static = chance.random() < 0.3 or self.climate.static
@@ -207,7 +213,7 @@ class Run:
         for arrival in self.given.arrivals:
             self.network.later(arrival.time, lambda arrival=arrival: self._arrive(arrival))
         last = self.given.arrivals[-1].time
-        await self._let_happen(last + self.chance.uniform(0.5, 4.0))
+        await self._let_happen(last + self.chance.uniform(0.5, 4.0) + (10.0 if self.climate.zombies else 0.0))
         self._begin_calm()
         await self._settle()
 
@@ -259,6 +265,8 @@ class Run:
             return
         self._count("stop")
         seconds = 0.1 + self.chance.random() ** 2 * 12.0
+        if self.climate.zombies:
+            seconds += self.settings.session_timeout_ms / 1000
         self.history.note(process.name, f"is stopped for {seconds:.2f} s {where}")
         process.stop()
         self.network.later(seconds, lambda: self._go_on(process))
@@ -267,6 +275,11 @@ class Run:
         if process.alive and process.stopped:
             self.history.note(process.name, "goes on")
             process.go_on()
+
+    def _wake(self) -> None:
+        for life in self.lives:
+            if life.process is not None:
+                self._go_on(life.process)
 
     def _life_of(self, process: Process) -> _Life:
         return next(life for life in self.lives if life.process is process or life.name == process.name)
@@ -366,9 +379,7 @@ class Run:
             self._arrive(last_event(topic, number, self.loop.time(), clock))
         self.network.heal()
         self.view.down_until = 0.0
-        for life in self.lives:
-            if life.process is not None:
-                self._go_on(life.process)
+        self._wake()
 
     async def _settle(self) -> None:
         deadline = self.loop.time() + SETTLED_S_MAX

@@ -42,7 +42,7 @@ class Input(NamedTuple):
     clocks: dict[int, int]
 
 
-def draw_input(chance: random.Random, *, partitions: int, events_topic: str, labels_topic: str) -> Input:
+def draw_input(chance: random.Random, *, partitions: int, events_topic: str, labels_topic: str, broken: float) -> Input:
     """Two to six visitors in each partition, 20 to 80 events in all, over a few seconds."""
     arrivals: list[Arrival] = []
     ids: dict[int, set[str]] = {}
@@ -70,16 +70,16 @@ def draw_input(chance: random.Random, *, partitions: int, events_topic: str, lab
                 clock = int((EPOCH_S + time) * 1000) - chance.choice((0, 0, 0, 50, 200, 500))
             stamp = int((EPOCH_S + time) * 1000)
             drawn = chance.random()
-            if drawn < 0.03:
+            if drawn < broken:
                 found.append(Arrival(time, events_topic, partition, stamp, b"k", b"not JSON %d" % number))
                 continue
-            if drawn < 0.08 and found:
+            if drawn < broken + 0.05 and found:
                 again = chance.choice(found[-6:])
                 if again.topic == events_topic:
                     found.append(again._replace(time=time, timestamp=stamp))
                     continue
             visitor = chance.choice(visitors)
-            if drawn < 0.16:
+            if drawn < broken + 0.13:
                 label: dict[str, Any] = {"visitor_id": visitor, "checkout_time": clock + chance.choice(_TOLD_MS)}
                 if known and chance.random() < 0.3:
                     # An order that was told or bought before: taken back, or told once more.
