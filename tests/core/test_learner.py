@@ -63,8 +63,9 @@ def test_positions_are_told_apart_by_kind_partition_and_ordinal() -> None:
     assert one.positions == {(0, 1): (5, 3), (0, 0): (5, 2), (0, 2): (T0, 0), (1, 1): (5, 2)}
 
 
-@pytest.mark.parametrize("model", ["newton", "sgd", "hoeffding_adaptive_tree"])
-@pytest.mark.parametrize("every", [1, 7])
+@pytest.mark.parametrize(
+    ("model", "every"), [("newton", 1), ("newton", 7), ("sgd", 1), ("sgd", 7), ("hoeffding_adaptive_tree", 7)]
+)
 def test_a_learner_restarted_from_its_snapshots_equals_one_that_never_stopped_bit_for_bit(
     model: str, every: int
 ) -> None:

@@ -21,6 +21,10 @@ import pytest
 from stream_app.settings import ENV_PREFIX
 
 _REPOSITORY = Path(__file__).parents[2]
+#: Ctrl-C and `docker stop`; both are the same to it, and the second is tried on demand.
+SIGNALS = [
+    pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.long),
+]  # fmt: skip
 _WEB = re.compile(r"metrics at http://127\.0\.0\.1:(\d+)/metrics")
 
 
@@ -165,7 +169,7 @@ def test_a_demo_of_3000_events_ends_by_itself_with_a_summary_that_adds_up(tmp_pa
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_in_the_middle_ends_it_with_the_same_summary_and_code_0(
     number: signal.Signals, tmp_path: Path, demos: list[Demo]
 ) -> None:
@@ -181,7 +185,7 @@ def test_a_signal_in_the_middle_ends_it_with_the_same_summary_and_code_0(
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_it_starts_leaves_nothing_either(
     number: signal.Signals, tmp_path: Path, demos: list[Demo]
 ) -> None:

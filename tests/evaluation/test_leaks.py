@@ -71,7 +71,7 @@ def test_a_checkout_is_learned_by_the_tick_after_it(tmp_path: Path) -> None:
 
 
 def test_labels_dealt_out_anew_within_each_hour_leave_nothing_to_foresee(tmp_path: Path) -> None:
-    events = shop(4_500, per_hour=60)
+    events = shop(2_800, per_hour=60)
     honest = passed(events, question(folds=1), tmp_path / "honest")
     history = history_of([written(events, tmp_path / "again.jsonl")], tmp_path)
     outcomes = sanity_outcomes("permuted-labels", history, RULES_HERE, tmp_path / "first")

@@ -19,7 +19,7 @@ PART = 3_000
 
 @pytest.mark.real_kafka
 @pytest.mark.real_redis
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("guarantee", [pytest.param("at_least_once", marks=pytest.mark.long), "exactly_once"])
 async def test_every_kind_of_moment_comes_once_and_is_of_a_score_that_was_served(
     real_servers: Servers, names: Names, guarantee: str
 ) -> None:
