@@ -125,6 +125,13 @@ class Format(NamedTuple):
 
         `headers` are the record's: CloudEvents in binary form have their attributes there.
         """
+        try:
+            return self._results(value, arrival, headers)
+        except RecursionError:
+            # Decoded on the last level that Python has: whatever looks into it goes one too deep.
+            return [too_deep()]
+
+    def _results(self, value: bytes, arrival: Arrival, headers: Sequence[tuple[str, bytes]]) -> list[Result]:
         if self.decode is not None:
             record = self.decode(value)
             return [record] if isinstance(record, Rejected) else self.adapt(record, arrival)
@@ -149,10 +156,15 @@ def json_object(raw: bytes) -> dict[str, Any] | Rejected:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Rejected("not_json", f"got bytes that are not JSON ({error}), expected a JSON object")
     except RecursionError:
-        return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
+        return too_deep()
     if not isinstance(found, dict):
         return Rejected("wrong_type", f"got {shown(found)}, expected a JSON object")
     return found
+
+
+def too_deep() -> Rejected:
+    """Why a record is rejected that is nested more deeply than anybody's events."""
+    return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
 
 
 def marks_missing(format: Format, names: Mapping[str, Any] | Sequence[str]) -> list[str]:

@@ -142,8 +142,7 @@ class TakingOver:
         started = time.monotonic()
         newest, covered = await self._read(start=0, end=end)
         if newest and not believe:
-            applied = (state.applied(blob)[0] for blob in newest.values() if blob is not None)
-            self._refuse_older(committed, 1 + max(applied, default=-1))
+            self._refuse_older(committed, 1 + max(map(_events_applied, newest.values()), default=-1))
         if newest and not committed.begun:
             # Offsets are committed before, or with, the first state.
             raise UnusableError(
@@ -276,6 +275,16 @@ def _pending(committed: Committed) -> Planned | None:
         return None
     done = (committed.events_offset, committed.labels_offset) > (planned.events_from, planned.labels_from)
     return None if done else planned
+
+
+def _events_applied(blob: bytes | None) -> int:
+    """The last events record that a state has applied, −1 without one. Raises as `_is_newer`."""
+    if blob is None:
+        return -1
+    try:
+        return state.applied(blob)[0]
+    except state.DamagedStateError as error:
+        raise _unreadable(error) from None
 
 
 def _is_newer(blob: bytes, than: bytes | None) -> bool:

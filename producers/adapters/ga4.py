@@ -5,7 +5,7 @@ streams have one shape but for the id of the device).
 
 A body may leave the time out, which then is the time of its arrival; in a file, which does not know that, it is
 rejected. An event has no id; equal events of one body are told apart by their position, and a body that is sent again
-has the same ids. Nothing but what the table names is read: user properties, user data and the user id (where there is
+has the same ids, if it tells its time (a record of a topic that is read again has, too: it arrived once). Nothing but what the table names is read: user properties, user data and the user id (where there is
 an id of the device) are dropped.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from producers.adapters.result import Arrival, Record, Result, placed, with_one_rejection
+from producers.adapters.result import Arrival, Record, Result, bounded, placed, with_one_rejection
 from producers.adapters.row import shown
 from producers.adapters.table import Table, TimeAt, events_of, paths
 from producers.adapters.value import TimeForm
@@ -103,9 +103,9 @@ def by_event(body: Record, arrival: Arrival) -> list[list[Result]] | Rejected:
         return Rejected("missing_field", f"got {got}, expected a list of one event or more")
     if len(events) > EVENTS_MAX:
         return Rejected("invalid_value", f"got {len(events)} events in one body, expected at most {EVENTS_MAX}")
-    return [
+    return bounded(
         [placed(result, f"events[{n}]") for result in _one(body, event, n, arrival)] for n, event in enumerate(events)
-    ]
+    )
 
 
 def _one(body: Record, event: object, position: int, arrival: Arrival) -> list[Result]:

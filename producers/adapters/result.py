@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,25 @@ Result: TypeAlias = Event | Rejected | Ignored
 
 #: A record → what is in it, in its order: zero or more results, of which at most one is a rejection. Never raises.
 Adapt: TypeAlias = Callable[[Record, Arrival], list[Result]]
+
+
+#: Of one record, the most results. A record of 256 kB may name thousands of items, each of which is an event of its own
+#: with all that they have in common: without a bound a few kB become a GB.
+MADE_MAX: Final = 2_000
+
+
+def bounded(parts: Iterable[list[Result]]) -> list[list[Result]] | Rejected:
+    """The results of a record's parts; a rejection of all of it as soon as they are too many."""
+    taken: list[list[Result]] = []
+    made = 0
+    for part in parts:
+        made += len(part)
+        if made > MADE_MAX:
+            return Rejected(
+                "too_large", f"got a record of more than {MADE_MAX} events, expected at most that: send it in parts"
+            )
+        taken.append(part)
+    return taken
 
 
 def placed(result: Result, where: str) -> Result:

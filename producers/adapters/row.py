@@ -61,5 +61,8 @@ def accept(fields: dict[str, Any], *, now_ms: int) -> Event | Rejected:
 
 def shown(value: object) -> str:
     """Show a value in a reject's detail: quoted, ASCII, cut to 80 characters."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except RecursionError:
+        text = "something nested too deeply"
     return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}… ({len(text)} characters)"

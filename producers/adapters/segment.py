@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from producers.adapters.result import Arrival, Record, Result, placed, with_one_rejection
+from producers.adapters.result import Arrival, Record, Result, bounded, placed, with_one_rejection
 from producers.adapters.row import shown
 from producers.adapters.table import Table, TimeAt, events_of, paths
 from producers.adapters.value import TimeForm
@@ -103,13 +103,15 @@ def by_call(body: Record, arrival: Arrival) -> list[list[Result]] | Rejected:
         return Rejected("invalid_value", f"got {got}, expected a list of at most {CALLS_MAX}")
     # What all calls of a batch have in common may stand beside it; a call's own values go before that.
     shared = {name: body[name] for name in ("context", "sentAt") if name in body}
-    parts: list[list[Result]] = []
-    for n, call in enumerate(calls):
-        if not isinstance(call, Mapping):
-            parts.append([Rejected("wrong_type", f"batch[{n}]: got {shown(call)}, expected a call")])
-            continue
-        parts.append([placed(result, f"batch[{n}]") for result in _one({**shared, **call}, arrival)])
-    return parts
+    return bounded(
+        [placed(result, f"batch[{n}]") for result in _called(shared, call, arrival)] for n, call in enumerate(calls)
+    )
+
+
+def _called(shared: Record, call: object, arrival: Arrival) -> list[Result]:
+    if not isinstance(call, Mapping):
+        return [Rejected("wrong_type", f"got {shown(call)}, expected a call")]
+    return _one({**shared, **call}, arrival)
 
 
 def _one(call: Record, arrival: Arrival) -> list[Result]:

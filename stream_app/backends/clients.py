@@ -22,6 +22,7 @@ from stream_app.backends.kafka_access import access, denied_hint, security
 from stream_app.backends.ports import FencedError, LogError
 from stream_app.backends.stable_offsets import StableAdminClient
 from stream_app.settings import Settings
+from stream_app.tls import TlsFileError
 
 #: Bytes of one record batch before compression: below the broker's default limit of 1 MiB for a batch.
 BATCH_BYTES_MAX: Final = 900_000
@@ -109,7 +110,7 @@ class TransactionalProducer(AIOKafkaProducer):
 
 
 class KafkaClients:
-    """Makes clients, none of them started."""
+    """Makes clients, none of them started. Raises LogError where a certificate's file is not sound now."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -118,9 +119,16 @@ class KafkaClients:
         """How to get in, for a client that somebody else makes."""
         return security(self._settings)
 
+    def _access(self) -> dict[str, Any]:
+        try:
+            return access(self._settings)
+        except TlsFileError as error:
+            # It was sound at the start: it is being renewed, one file after the other, and will be sound again.
+            raise LogError(f"making a client: {error}") from error
+
     def admin(self) -> AIOKafkaAdminClient:
         """For what is committed and what topics there are."""
-        return StableAdminClient(**access(self._settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+        return StableAdminClient(**self._access(), request_timeout_ms=REQUEST_TIMEOUT_MS)
 
     def reader(self, *, fetch_wait_ms: int = 500, committed_only: bool = True) -> AIOKafkaConsumer:
         """Without a group, for partitions that the caller assigns: committed records only, from the first kept.
@@ -128,7 +136,7 @@ class KafkaClients:
         `fetch_wait_ms` is how long a fetch waits for new records; 500 is the client's own default.
         """
         return AIOKafkaConsumer(
-            **access(self._settings),
+            **self._access(),
             enable_auto_commit=False,
             check_crcs=self._settings.check_crcs,
             auto_offset_reset="earliest",
@@ -145,7 +153,7 @@ class KafkaClients:
         """
         settings = self._settings
         return AIOKafkaConsumer(
-            **access(settings),
+            **self._access(),
             group_id=group_id,
             group_instance_id=settings.worker_id or None,
             client_id=client_id,
@@ -168,7 +176,7 @@ class KafkaClients:
     def producer(self, *, client_id: str) -> AIOKafkaProducer:
         """Idempotent: a resent batch is written once, and in order."""
         return AIOKafkaProducer(
-            **access(self._settings),
+            **self._access(),
             client_id=client_id,
             acks="all",
             enable_idempotence=True,
@@ -183,7 +191,7 @@ class KafkaClients:
         """All or nothing. Starting it fences whoever had the id before, and settles what that one left open."""
         sender.BACKOFF_OVERRIDE = _NEXT_TRANSACTION_S
         return TransactionalProducer(
-            **access(self._settings),
+            **self._access(),
             client_id=client_id,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,

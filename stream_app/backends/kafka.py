@@ -185,7 +185,8 @@ class KafkaPartitionLog:
                 elif time.monotonic() - progress > RESTORE_PROGRESS_S_MAX:
                     raise LogError(f"restoring: no progress for {RESTORE_PROGRESS_S_MAX:g} s before offset {end}")
                 for records in found.values():
-                    yield [((record.key or b"").decode(), record.value) for record in records if record.offset < end]
+                    named = ((_visitor(record), record) for record in records if record.offset < end)
+                    yield [(visitor, record.value) for visitor, record in named if visitor is not None]
 
     def told_end(self, place: TopicPartition, end: int) -> None:
         """The end of one of the inputs, newer than what was fetched: nobody fetches while a batch waits."""
@@ -238,3 +239,11 @@ class KafkaPartitionLog:
                 "its offsets mean other records now; start a new group id and topic prefix, as examples and model "
                 "know positions of the old one"
             )
+
+
+def _visitor(record: ConsumerRecord[Any, Any]) -> str | None:
+    """Whose state a changelog record is; None if it is nobody's, as no key of ours is anything but UTF-8."""
+    try:
+        return (record.key or b"").decode()
+    except UnicodeDecodeError:
+        return None

@@ -13,11 +13,11 @@ from producers.adapters.robots import declares_robot
 from producers.door import Door
 from stream_app.collect.core.addresses import client_address
 from stream_app.collect.core.answer import Answer, answer_of
-from stream_app.collect.core.body import Body, opened
+from stream_app.collect.core.body import opened
 from stream_app.collect.core.buckets import Buckets
 from stream_app.collect.core.reading import Expected, read
 from stream_app.collect.core.refusal import RefusalError
-from stream_app.collect.core.room import Room
+from stream_app.collect.core.room import Hold, Room
 from stream_app.collect.core.unpacking import is_packed, too_large, unpacked
 from stream_app.collect.core.write_keys import key_given
 from stream_app.collect.delivery import Delivery
@@ -78,14 +78,17 @@ class Intake:
         given = key_given(request.headers.get("Authorization", ""), request.query)
         if given is not None:
             self._keys.name_of(given)  # before its body is read
-        with self._room.reserved(self._size(request)):
-            body = opened(await self._read(request))
+        self._room.require(self._size(request))
+        with self._room.held() as hold:
+            body = opened(await self._read(request, hold))
             name = self._keys.name_of(given if given is not None else body.write_key)
             self._one(self._of_key, name, "key_limit")
-            self._rest(body, address, name)
+            self._more(len(body.events) - 1, address, name)
             reading = read(
                 body, expected=expected, received_ms=received_ms, door=self._door, by_robot=_is_by_robot(request)
             )
+            # An order of twenty items is twenty events.
+            self._more(len(reading.events) - len(body.events), address, name)
             await self._delivery.deliver(reading.events, reading.letters, source=f"collect {request.path}")
         self._observer.taken(reading, self._monotonic() - began, source=name, received_ms=received_ms)
         return answer_of(reading.results)
@@ -105,15 +108,15 @@ class Intake:
             )
         buckets.take(name, 1, now_s)
 
-    def _rest(self, body: Body, address: str, name: str) -> None:
-        """Take the other events' tokens: how many there are is known only now."""
-        now_s, more = self._monotonic(), len(body.events) - 1
-        if more:
+    def _more(self, more: int, address: str, name: str) -> None:
+        """Take the other events' tokens: how many there are was not known before."""
+        now_s = self._monotonic()
+        if more > 0:
             self._of_address.take(address, more, now_s)
             self._of_key.take(name, more, now_s)
 
     def _size(self, request: web.Request) -> int:
-        """What to reserve: what it says, or the most where it does not say or is packed. Raises RefusalError."""
+        """What it says, or the most where it does not say or is packed. Raises RefusalError."""
         if request.content_type not in CONTENT_TYPES:
             raise RefusalError(
                 415,
@@ -128,12 +131,13 @@ class Intake:
         is_known = length is not None and not is_packed(request.headers.get("Content-Encoding", ""))
         return length if is_known and length is not None else self._bytes_max
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, request: web.Request, hold: Hold) -> bytes:
         packed = is_packed(request.headers.get("Content-Encoding", ""))
         data = bytearray()
         try:
             async with asyncio.timeout(READ_S_MAX):
                 async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
+                    hold.add(len(chunk))
                     data += chunk
                     if len(data) > self._bytes_max:
                         raise too_large(self._bytes_max, "")
@@ -150,7 +154,11 @@ class Intake:
             raise RefusalError(
                 400, "broken", got="a body that is cut off", expected="all of it", do="send it again"
             ) from None
-        return unpacked(bytes(data), most=self._bytes_max) if packed else bytes(data)
+        if not packed:
+            return bytes(data)
+        found = unpacked(bytes(data), most=self._bytes_max)
+        hold.add(max(0, len(found) - len(data)))
+        return found
 
 
 def _is_by_robot(request: web.Request) -> bool:

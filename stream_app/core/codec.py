@@ -89,7 +89,7 @@ def decode_label(value: bytes | None, *, record_time_ms: int) -> CheckoutLabel |
     """Decode one record of the labels topic; bounds as in `decode_event`."""
     label = _decode(_LABEL_DECODER, value)
     if isinstance(label, CheckoutLabel):
-        time = _bounded_time_ms(label.checkout_time, record_time_ms=record_time_ms, field="checkout_time")
+        time = bounded_time_ms(label.checkout_time, record_time_ms=record_time_ms, field="checkout_time")
         if isinstance(time, Rejected):
             return time
         label.checkout_time = time
@@ -101,7 +101,7 @@ def check_event_time(event: Event, *, record_time_ms: int) -> Event | Rejected:
     time = event.event_time
     if type(time) is int and EVENT_TIME_MS_MIN <= time <= record_time_ms + EVENT_TIME_AHEAD_MS_MAX:
         return event
-    bounded = _bounded_time_ms(time, record_time_ms=record_time_ms, field="event_time")
+    bounded = bounded_time_ms(time, record_time_ms=record_time_ms, field="event_time")
     if isinstance(bounded, Rejected):
         return bounded
     event.event_time = bounded
@@ -149,7 +149,8 @@ def _validation_reason(message: str) -> str:
     return "wrong_type" if _WRONG_TYPE.match(message) else "invalid_value"
 
 
-def _bounded_time_ms(time: int | datetime.datetime, *, record_time_ms: int, field: str) -> int | Rejected:
+def bounded_time_ms(time: int | datetime.datetime, *, record_time_ms: int, field: str) -> int | Rejected:
+    """A time in ms, or why it is none that can be: seconds taken for milliseconds, or a clock of next year."""
     time_ms = time if isinstance(time, int) else (time - _EPOCH) // _MILLISECOND
     if EVENT_TIME_MS_MIN <= time_ms <= record_time_ms + EVENT_TIME_AHEAD_MS_MAX:
         return time_ms

@@ -57,6 +57,10 @@ class Following:
         if consumer is not None:
             await stop_quietly(consumer)
 
+    def partitions(self, topic: str) -> int:
+        """How many a topic has."""
+        return len(self._places[topic])
+
     def topic(self, place: TopicPartition) -> str:
         """Which of the topics, without the deployment's prefix."""
         return self._names[place.topic]

@@ -34,6 +34,7 @@ from aiokafka import TopicPartition
 from stream_app import topics
 from stream_app.backends.clients import KafkaClients
 from stream_app.backends.ports import LogError
+from stream_app.core.codec import check_key
 from stream_app.core.watermark import VISITORS_ASKED
 from stream_app.discounts.core.bandit import Choice
 from stream_app.discounts.core.deciding import Chooser
@@ -97,6 +98,8 @@ class Measuring:
         #: partitions of which records may have been deleted unread, until their first kept one is seen
         self._short: set[TopicPartition] = set()
         self._barrier: _Barrier | None = None
+        #: of the events: with several, a record's key says which of them it is on
+        self._partitions = 1
         self._checked = 0.0
         self._quiet = False
         self._measured = self._level = False
@@ -138,6 +141,7 @@ class Measuring:
             log = OutcomeLog(self._settings, self._clients)
             try:
                 await following.start()
+                self._partitions = following.partitions(topics.EVENTS)
                 await self._begin(following)
                 while not self._stopping.is_set():
                     await self._step(following, log)
@@ -227,10 +231,12 @@ class Measuring:
         else:
             if place in self._short:
                 self._begins(topic, place, records)
+            keyed = self._partitions > 1
             for record in records:
                 read = order_of_event if topic == topics.EVENTS else order_of_label
                 order = read(record.value, record_time_ms=record.timestamp)
-                if order is not None:
+                # Under another key the engine does not take it either: it may be on any partition.
+                if order is not None and (not keyed or check_key(record.key, order.visitor_id) is None):
                     self._settling.checkout(order)
             if topic == topics.EVENTS:
                 self._quiet = False
@@ -239,7 +245,7 @@ class Measuring:
     def _observe(self, partition: int, records: Records) -> None:
         """Move the clock by the last ones, as many as it asks for agreement: the others are about as late."""
         for record in records[-VISITORS_ASKED:]:
-            told = time_of_event(record.value)
+            told = time_of_event(record.value, record_time_ms=record.timestamp)
             if told is not None:
                 self._clock.observe(partition, told, received=record.timestamp)
 
@@ -247,8 +253,9 @@ class Measuring:
         """Records before these were deleted: units whose orders may have been among them are left out, aloud."""
         self._short.discard(place)
         # A label tells of an order before it; an event of what has just happened, on a clock that may be last year's.
-        told = time_of_event(records[0].value) if topic == topics.EVENTS else None
-        before_ms = told.event_time if told is not None else records[0].timestamp
+        first = records[0]
+        told = time_of_event(first.value, record_time_ms=first.timestamp) if topic == topics.EVENTS else None
+        before_ms = told.event_time if told is not None else first.timestamp
         units = self._settling.incomplete(place.partition, before_ms)
         if units:
             self._observer.incomplete(topic, place.partition, units)

@@ -18,8 +18,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from stream_app.core.codec import RECORD_BYTES_MAX, Rejected, check_event_time, decode_label
-from stream_app.core.events import AMOUNT_MAX, CheckoutLabel, Event
+from stream_app.core.codec import RECORD_BYTES_MAX, Rejected, bounded_time_ms, check_event_time, decode_label
+from stream_app.core.events import AMOUNT_MAX, CheckoutLabel, Event, TimeMs
 from stream_app.discounts.core.records import Checkout
 
 #: Only events with one of these in them are decoded: there are thirty others for each.
@@ -33,14 +33,21 @@ class _Told(Event, gc=False, omit_defaults=True):
 
 
 class EventTime(msgspec.Struct, gc=False):
-    """When, and whose: of any event."""
+    """When, in ms, and whose: of any event."""
 
     event_time: int
     visitor_id: str
 
 
+class _Timed(msgspec.Struct, gc=False):
+    """Of any event the same, as it was told."""
+
+    event_time: TimeMs
+    visitor_id: str
+
+
 _TOLD: Final = msgspec.json.Decoder(_Told)
-_TIME: Final = msgspec.json.Decoder(EventTime)
+_TIME: Final = msgspec.json.Decoder(_Timed)
 
 
 def order_of_event(value: bytes | None, *, record_time_ms: int) -> Checkout | None:
@@ -94,9 +101,11 @@ def order_of_label(value: bytes | None, *, record_time_ms: int) -> Checkout | No
     )
 
 
-def time_of_event(value: bytes | None) -> EventTime | None:
-    """When an events record says that it happened, in ms; None if it does not say so in a number."""
+def time_of_event(value: bytes | None, *, record_time_ms: int) -> EventTime | None:
+    """When an events record says that it happened; None if it says no time that the engine takes."""
     try:
-        return _TIME.decode(value or b"")
+        told = _TIME.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    time_ms = bounded_time_ms(told.event_time, record_time_ms=record_time_ms, field="event_time")
+    return None if isinstance(time_ms, Rejected) else EventTime(time_ms, told.visitor_id)

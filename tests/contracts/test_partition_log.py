@@ -726,3 +726,12 @@ async def test_what_the_client_leaves_behind_of_a_fenced_transaction_is_known_as
     gc.collect()
     await asyncio.sleep(0.05)
     assert all(is_told_elsewhere(complaint) for complaint in complaints)
+
+
+async def test_a_key_that_somebody_elses_hand_wrote_into_the_changelog_is_nobodys_state(kafka: Kafka) -> None:
+    log = await kafka.open()
+    await log.take_over()
+    await log.publish(effects({"a": b"A"}))
+    await kafka.producer.send_and_wait(kafka.settings.topic(topics.CHANGELOG), b"B", key=b"\xff\xfe", partition=P)
+    await log.take_over()
+    assert await changelog(log, 0, await log.changelog_end()) == [("a", b"A")]

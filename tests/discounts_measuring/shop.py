@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -66,12 +67,12 @@ class Told:
         for exposure in exposures:
             await self._send(topics.EXPOSURES, exposure.visitor_id, encode(exposure))
 
-    async def buy(self, visitor_id: str, *, at: int, price: float | None, **fields: Any) -> None:
+    async def buy(self, visitor_id: str, *, at: int, price: float | None, key: str = "", **fields: Any) -> None:
         """A purchase event, or what else `event_type` says, at `at` minutes."""
         self._numbers += 1
         more = {"event_type": "purchase", "event_id": f"{visitor_id}-{self._numbers}", **fields}
         event = Event(event_time=T0 + at * MINUTE, visitor_id=visitor_id, price=price, **more)
-        await self._send(topics.EVENTS, visitor_id, encode_fact(event))
+        await self._send(topics.EVENTS, visitor_id, encode_fact(event), key=key)
 
     async def label(self, visitor_id: str, order_id: str, *, at: int, **fields: Any) -> None:
         """A checkout label."""
@@ -82,7 +83,10 @@ class Told:
         """Others look around in every partition: time has come so far."""
         for visitor in range(10):
             name = f"passer-by-{visitor}"
-            event = Event(f"{name}-{minute}", "page_view", T0 + minute * MINUTE, name)
+            time = T0 + minute * MINUTE
+            # Both ways in which an event may tell its time.
+            written = datetime.fromtimestamp(time / 1000, UTC) if visitor % 2 else time
+            event = Event(f"{name}-{minute}", "page_view", written, name)
             await self._send(topics.EVENTS, name, encode_fact(event))
 
     async def raw(self, topic: str, value: bytes) -> None:
@@ -116,9 +120,9 @@ class Told:
         finally:
             await client.close()
 
-    async def _send(self, topic: str, visitor_id: str, value: bytes) -> None:
+    async def _send(self, topic: str, visitor_id: str, value: bytes, *, key: str = "") -> None:
         await self._producer.send_and_wait(
-            self.settings.topic(topic), value, key=visitor_id.encode(), partition=_partition(visitor_id)
+            self.settings.topic(topic), value, key=(key or visitor_id).encode(), partition=_partition(visitor_id)
         )
 
 

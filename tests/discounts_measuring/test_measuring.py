@@ -63,6 +63,8 @@ async def autumn(told: Told) -> None:
     await told.buy("t4", at=60, price=500.0, order_id="o4")
     await told.buy("h1", at=20, price=50.0, order_id="o5")
     await told.label("h1", "o5", at=21, value=50.0)
+    # The engine takes no event under another visitor's key, and neither does this.
+    await told.buy("h2", at=20, price=700.0, order_id="o6", key="h1")
 
 
 def essence(figures: ExperimentFigures) -> dict[str, Any]:

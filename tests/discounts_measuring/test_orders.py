@@ -72,8 +72,9 @@ def test_a_label_tells_the_order_as_a_whole() -> None:
 
 
 def test_the_time_of_any_event_is_read_if_it_is_a_number() -> None:
-    told = time_of_event(event(event_type="page_view"))
-    assert told is not None
-    assert (told.event_time, told.visitor_id) == (NOW, "v")
-    for value in (None, b"", b"{}", event(event_time="2025-01-01T00:00:00Z")):
-        assert time_of_event(value) is None
+    for written in (NOW, "2025-10-09T08:53:20Z", "2025-10-09T10:53:20.000+02:00"):
+        told = time_of_event(event(event_type="page_view", event_time=written), record_time_ms=NOW)
+        assert told is not None
+        assert (told.event_time, told.visitor_id) == (NOW, "v")
+    for value in (None, b"", b"{}", event(event_time="2025-10-09"), event(event_time=NOW + 25 * 3_600_000)):
+        assert time_of_event(value, record_time_ms=NOW) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from producers.adapters import snowplow
 from producers.adapters.ga4 import ABSENT
-from producers.adapters.result import Arrival, Ignored, Result, with_one_rejection
+from producers.adapters.result import MADE_MAX, Arrival, Ignored, Result, with_one_rejection
 from producers.adapters.snowplow_columns import COLUMNS
 from producers.adapters.table import PER_ITEM, Table, look
 from producers.formats import FORMATS, HeaderError
@@ -376,3 +377,52 @@ def test_a_place_may_be_in_a_list() -> None:
 def test_records_that_do_not_fit_in_columns_have_no_header() -> None:
     with pytest.raises(HeaderError, match="expected JSON: records of ga4 do not fit in columns"):
         FORMATS["ga4"].delimited_parser(b"events,client_id", ARRIVAL)
+
+
+# ---- what somebody might send on purpose ---------------------------------------------------------------------------
+
+
+def _within(depth: int, inside: str) -> bytes:
+    """A record of a format with a value nested so deeply: as its type, in what it says, and without an id."""
+    template = {
+        "type": '{"type":DEEP}',
+        "params": '{"client_id":"c","events":[{"name":"page_view","params":{"page_location":"/","x":DEEP}}]}',
+        # An integer that takes the slow way to an id.
+        "properties": '{"type":"track","event":"Product Viewed","anonymousId":"v","timestamp":"2029-01-01T00:00:00Z",'
+        '"properties":{"n":1180591620717411303424,"x":DEEP}}',
+        "data": '{"specversion":"1.0","id":"1","source":"/","type":"ga4","data":{"client_id":"c","events":DEEP}}',
+    }[inside]
+    return template.replace("DEEP", "[" * depth + "]" * depth).encode()
+
+
+@pytest.mark.parametrize("name", ["segment", "ga4", "cloudevents", "snowplow", "rees46"])
+@pytest.mark.parametrize("inside", ["type", "params", "properties", "data"])
+def test_nothing_is_nested_so_deeply_that_it_raises(name: str, inside: str) -> None:
+    # The last level that can be decoded is one that nobody can look into any more: each level is tried.
+    limit = sys.getrecursionlimit()
+    for depth in (*range(limit - 150, limit + 20), 5_000):
+        (result,) = with_one_rejection(FORMATS[name].results(_within(depth, inside), ARRIVAL))
+        assert isinstance(result, Rejected | Ignored | Event)
+
+
+def test_a_record_does_not_come_to_more_events_than_the_bound() -> None:
+    products = [{"product_id": str(n)} for n in range(100)]
+    call = {
+        "type": "track", "event": "Product Viewed", "anonymousId": "v", "timestamp": "2029-01-01T00:00:00Z",
+        "properties": {"products": products},
+    }  # fmt: skip
+    of = MADE_MAX // 100
+    assert len(_segment([call] * of)) == MADE_MAX
+    (refused,) = _segment([call] * (of + 1))
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "too_large"
+    event = {"name": "view_item", "params": {"items": [{"item_id": str(n)} for n in range(200)]}}
+    (refused,) = FORMATS["ga4"].results(
+        msgspec.json.encode({"client_id": "c", "timestamp_micros": NOW_MS * 1000, "events": [event] * 11}), ARRIVAL
+    )
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "too_large"
+
+
+def _segment(calls: list[dict[str, Any]]) -> list[Result]:
+    return FORMATS["segment"].results(msgspec.json.encode({"batch": calls}), ARRIVAL)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from stream_app.admin import KafkaUnreachableError, check_topics
+from stream_app.backends.clients import KafkaClients
+from stream_app.backends.ports import LogError
 from stream_app.doctor import doctor
 from stream_app.settings import load
 from tests.security.certificates import KEY_PASSWORD, Authority
@@ -166,3 +168,24 @@ def test_addresses_and_passwords_reach_a_client_in_one_place_only() -> None:
     # The producers' sink takes a mere address as well: of the demo's own server.
     assert naming == {"producers/sink.py"}
     assert '"bootstrap_servers"' in (_ROOT / "stream_app/backends/kafka_access.py").read_text()
+
+
+def test_a_certificate_that_is_being_renewed_is_waited_for_as_a_kafka_that_is_away(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.client("look")
+    settings = load(
+        flags={
+            "kafka_security_protocol": "SSL",
+            "kafka_ca_file": str(authority.ca),
+            "kafka_client_cert_file": str(pair.cert),
+            "kafka_client_key_file": str(pair.key),
+        }
+    )
+    clients = KafkaClients(settings)
+    other = authority.client("another")
+    pair.cert.write_bytes(other.cert.read_bytes())  # its key comes a moment later
+    for make in (clients.admin, clients.reader, lambda: clients.producer(client_id="test")):
+        with pytest.raises(LogError, match="making a client: certificate"):
+            make()
+    pair.key.write_bytes(other.key.read_bytes())
+    assert clients._access()["security_protocol"] == "SSL"

@@ -11,6 +11,7 @@ from producers.adapters import ga4, segment
 from producers.adapters.result import Arrival, Ignored, Record, Result, with_one_rejection
 from producers.door import Door
 from producers.findings import is_unknown_type
+from producers.formats import too_deep
 from stream_app.collect.core.answer import EventResult
 from stream_app.collect.core.body import Body, decoded_object, value
 from stream_app.collect.core.clock import SenderClock, clock_of, sent_ms
@@ -81,7 +82,11 @@ def read(body: Body, *, expected: Expected, received_ms: int, door: Door, by_rob
     `received_ms` is when it arrived, in ms since 1970. Events pass the door: what is personal in them stays outside.
     With `by_robot` the page that sent it was open in a robot's browser: none of it did a person.
     """
-    reading = _read(body, expected, received_ms, door)
+    try:
+        reading = _read(body, expected, received_ms, door)
+    except RecursionError:
+        # Decoded on the last level that Python has: whatever looks into it goes one too deep.
+        reading = _refused("unknown", body, too_deep())
     if by_robot:
         for event in reading.events:
             event.bot = True

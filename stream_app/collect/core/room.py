@@ -12,17 +12,30 @@ from stream_app.collect.core.refusal import RefusalError
 _RETRY_AFTER_S: Final = 1.0
 
 
+class Hold:
+    """What one request has of the room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """Hold so many more. Raises RefusalError (503) where they are not left."""
+        self._room.require(size)
+        self._room.bytes += size
+        self.bytes += size
+
+
 class Room:
-    """So many bytes, reserved before a body is read."""
+    """So many bytes, taken as they come: who only says that it is going to send much takes nothing from others."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        #: reserved now
+        #: held now
         self.bytes = 0
 
-    @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes. Raises RefusalError (503) where so many are not left."""
+    def require(self, size: int) -> None:
+        """Raise RefusalError (503) where so many are not left."""
         if self.bytes + size > self._bytes_max:
             raise RefusalError(
                 503,
@@ -32,8 +45,12 @@ class Room:
                 do="send it again later",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        self.bytes += size
+
+    @contextmanager
+    def held(self) -> Iterator[Hold]:
+        """A hold that is given back at the end."""
+        hold = Hold(self)
         try:
-            yield
+            yield hold
         finally:
-            self.bytes -= size
+            self.bytes -= hold.bytes

@@ -119,18 +119,30 @@ def test_the_clients_address(peer: str | None, forwarded: str, proxies: int, exp
 
 def test_room_is_given_back_whatever_happens() -> None:
     room = Room(100)
-    with room.reserved(60):
-        assert _status(_enter, room, 41) == 503
-        with room.reserved(40):
+    with room.held() as one:
+        one.add(60)
+        assert _status(room.require, 41) == 503
+        with room.held() as other:
+            other.add(40)
             assert room.bytes == 100
-    with pytest.raises(KeyError), room.reserved(100):
-        raise KeyError
+            assert _status(one.add, 1) == 503
+    with pytest.raises(KeyError):
+        _broken(room)
     assert room.bytes == 0
 
 
-def _enter(room: Room, size: int) -> None:
-    with room.reserved(size):
-        pass
+def _broken(room: Room) -> None:
+    with room.held() as hold:
+        hold.add(100)
+        raise KeyError
+
+
+def test_who_only_says_that_much_will_come_takes_no_room_from_others() -> None:
+    room = Room(100)
+    with room.held() as slow, room.held() as quick:
+        room.require(100)
+        slow.add(1)
+        quick.add(99)
 
 
 # ---- packed bodies ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,12 @@ def test_what_came_of_types_that_are_none_of_ours_is_counted(body: Any, unknown:
 def test_how_far_a_senders_clock_is_off_is_told(ahead_ms: int) -> None:
     reading = _read({"sent_at": NOW + ahead_ms, "events": [_event(event_time=NOW + ahead_ms)]})
     assert (reading.behind_ms, reading.moved) == (-ahead_ms, 1)
+
+
+def test_nothing_is_nested_so_deeply_that_it_raises() -> None:
+    limit = sys.getrecursionlimit()
+    for depth in (*range(limit - 150, limit + 20), 5_000):
+        deep = "[" * depth + "]" * depth
+        for body in ('{"type":DEEP}', '{"client_id":"c","events":[{"name":"p","x":DEEP}]}', '{"event_type":DEEP}'):
+            reading = _read(body.replace("DEEP", deep).encode())
+            assert len(reading.results) == 1
