@@ -5,8 +5,9 @@ streams have one shape but for the id of the device).
 
 A body may leave the time out, which then is the time of its arrival; in a file, which does not know that, it is
 rejected. An event has no id; equal events of one body are told apart by their position, and a body that is sent again
-has the same ids, if it tells its time (a record of a topic that is read again has, too: it arrived once). Nothing but what the table names is read: user properties, user data and the user id (where there is
-an id of the device) are dropped.
+has the same ids, if it tells its time (a record of a topic that is read again has, too: it arrived once). Nothing but
+what the table names is read: user properties, user data and the user id (where there is an id of the device) are
+dropped.
 """
 
 from __future__ import annotations

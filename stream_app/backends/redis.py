@@ -18,7 +18,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 from redis.typing import EncodableT
 
 from stream_app.backends.ports import UnusableError, ViewError
@@ -129,12 +129,17 @@ class RedisView:
         Raises
         ------
         UnusableError
-            If its policy is another than `noeviction`.
+            If its policy is another than `noeviction`, or may not be asked for.
         ViewError
             If it does not answer.
         """
         try:
             policies = await _eviction_policies(self._redis)
+        except NoPermissionError as error:
+            raise UnusableError(
+                f"got a Redis that does not say its maxmemory-policy ({error}), expected noeviction: give this user "
+                "the command INFO; `stream-app acls redis --role worker` prints all that it needs"
+            ) from error
         except FAILURES as error:
             raise ViewError(f"asking for the eviction policy: {_said(error)}") from error
         if evicting := sorted(policies - {"noeviction"}):

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError
 
 from stream_app import redis_acls
-from stream_app.backends.ports import ViewError
+from stream_app.backends.ports import UnusableError, ViewError
 from stream_app.backends.redis import RedisView, connect_by
 from stream_app.core.effects import Position
 from stream_app.settings import load
@@ -96,6 +96,19 @@ async def test_the_view_works_with_its_list_once_the_functions_are_loaded(
         assert await view.load(0, ["v"]) == (None, [None])
     # Nothing was tried that the list does not allow.
     assert administrator.acl_log() == []
+
+
+async def test_who_may_not_ask_whether_keys_are_dropped_is_told_what_to_grant(
+    server: SecuredRedis, authority: Authority, administrator: BlockingRedis
+) -> None:
+    async with _as("worker", server, authority) as client:
+        await _view(client).refuse_eviction()
+        administrator.execute_command("ACL", "SETUSER", "worker", "-info")
+        try:
+            with pytest.raises(UnusableError, match="give this user the command INFO"):
+                await _view(client).refuse_eviction()
+        finally:
+            administrator.execute_command("ACL", "SETUSER", "worker", "+info")
 
 
 async def test_functions_are_the_scripts_letter_by_letter() -> None:
