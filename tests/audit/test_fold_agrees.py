@@ -102,7 +102,7 @@ def play(run: Run, steps: list[Step], *, crashes: bool) -> Run:
     return run
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(steps=st.one_of(runs(), TAUGHT))
 def test_what_the_engine_writes_in_one_go_is_clean(steps: list[Step]) -> None:
     run = play(Run(), steps, crashes=False)
@@ -116,7 +116,7 @@ def test_what_the_engine_writes_in_one_go_is_clean(steps: list[Step]) -> None:
     note(f"at once {any(record['position'][0] == BY_LABEL for record in _decoded(run, 'examples'))}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(steps=st.one_of(runs(), TAUGHT))
 def test_what_a_crash_repeats_is_clean_and_counted_at_least_once_and_a_violation_exactly_once(
     steps: list[Step],
@@ -133,7 +133,7 @@ def test_what_a_crash_repeats_is_clean_and_counted_at_least_once_and_a_violation
     assert (doubled != []) == (repeated > 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps=st.one_of(runs(), TAUGHT))
 def test_sessions_left_to_the_next_batch_are_where_they_belong(steps: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -88,7 +88,7 @@ PLACES = st.lists(st.integers(0, 30), min_size=state.MARKS_MAX, max_size=state.M
 CUTS = st.lists(st.booleans(), min_size=1, max_size=5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(stream=events(), told=labels(), one=PLACES, other=PLACES, cuts=CUTS, others=CUTS)
 def test_features_scores_and_sessions_do_not_depend_on_when_a_label_came_and_no_event_is_learned_twice(
     stream: list[Record], told: list[Record], one: list[int], other: list[int], cuts: list[bool], others: list[bool]
@@ -105,7 +105,7 @@ def test_features_scores_and_sessions_do_not_depend_on_when_a_label_came_and_no_
     note(f"at once {any(example['position'][0] == 0 for example in first.examples)}")
 
 
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(stream=events("ab"), told=labels("ab", ["checkout"]), one=PLACES, other=PLACES, cuts=CUTS, others=CUTS)
 def test_whether_an_event_led_to_a_checkout_does_not_depend_on_when_a_label_came(
     stream: list[Record], told: list[Record], one: list[int], other: list[int], cuts: list[bool], others: list[bool]

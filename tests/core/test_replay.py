@@ -128,7 +128,7 @@ def learned(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 CUTS = st.lists(st.booleans(), min_size=1, max_size=9)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stream=segments(), cuts=CUTS, hashed=st.booleans())
 def test_any_way_of_cutting_a_stream_into_batches_gives_the_same(
     stream: list[Segment], cuts: list[bool], hashed: bool
@@ -186,7 +186,7 @@ def test_a_batch_whose_effects_were_lost_is_done_again_the_same(
     check_same(whole, crashed)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     stream=segments(),
     cuts=CUTS,

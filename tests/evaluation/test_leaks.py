@@ -84,7 +84,7 @@ def test_labels_dealt_out_anew_within_each_hour_leave_nothing_to_foresee(tmp_pat
 
 
 def test_learning_without_the_labels_delay_inflates(tmp_path: Path) -> None:
-    events = shop(1_500, per_hour=60)
+    events = shop(1_100, per_hour=60)
     honest = passed(events, question(folds=1), tmp_path / "honest")
     history = history_of([written(events, tmp_path / "again.jsonl")], tmp_path)
     outcomes = sanity_outcomes("instant-labels", history, RULES_HERE, tmp_path / "first")

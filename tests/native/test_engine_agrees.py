@@ -134,7 +134,7 @@ def agree(batches: list[tuple[list[Record], list[Record], int]], rules: Rules = 
     return compiled
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=110, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(streams())
 def test_any_stream_comes_to_the_same_bytes(batches: list[tuple[list[Record], list[Record], int]]) -> None:
     agree(batches)

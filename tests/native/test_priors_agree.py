@@ -124,7 +124,7 @@ def everything(table: PriorTable) -> Any:
 # ---- the rule --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(calls=calls)
 def test_both_tables_answer_the_same_whatever_is_asked(calls: Sequence[tuple[Any, ...]]) -> None:
     one, other = PriorTable(0.03, entries_max=ENTRIES_MAX), compiled_table(0.03, entries_max=ENTRIES_MAX)
@@ -154,7 +154,7 @@ def test_both_tables_answer_the_same_on_a_shop_of_every_day(outcomes: Sequence[t
     assert everything(other) == everything(one)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rates=st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=64))
 def test_sums_are_rounded_once_however_many_numbers_of_whatever_size(rates: list[float]) -> None:
     # Means over an episode's items, whose priors lie many orders of magnitude apart: `math.fsum` is exact.

@@ -97,11 +97,10 @@ EXPERIMENTS = 250
 @pytest.mark.parametrize(
     "scenario",
     [
-        Scenario(0.04, 0.048, 0.1, units=40_000),
-        Scenario(0.02, 0.024, 0.3, units=30_000),
-        Scenario(0.04, 0.048, 0.5, tail=1.2),
+        pytest.param(Scenario(0.04, 0.048, 0.1, units=40_000), id="a tenth held out"),
+        pytest.param(Scenario(0.02, 0.024, 0.3, units=30_000), id="three tenths, rare", marks=pytest.mark.long),
+        pytest.param(Scenario(0.04, 0.048, 0.5, tail=1.2), id="half, heavy tail"),
     ],
-    ids=["a tenth held out", "three tenths, rare", "half, heavy tail"],
 )
 def test_whoever_looks_after_every_visitor_is_misled_in_less_than_five_experiments_of_a_hundred(
     scenario: Scenario, capsys: pytest.CaptureFixture[str]
