@@ -48,7 +48,7 @@ def unpacked(disk: IO[bytes], path: Path) -> io.BufferedReader:
         try:
             import pyarrow
         except ImportError:
-            raise SourceError(f"{path} is zstd: to read it, pip install 'stream-app[analytics]'") from None
+            raise SourceError(f"{path} is zstd: to read it, pip install '.[analytics]'") from None
         return io.BufferedReader(cast(io.RawIOBase, pyarrow.CompressedInputStream(disk, "zstd")))
     return cast(io.BufferedReader, disk)
 

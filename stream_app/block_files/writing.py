@@ -96,9 +96,7 @@ class _Parquet:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError:
-            raise WritingError(
-                "Parquet needs pyarrow: pip install 'stream-app[analytics]', or write to a .csv"
-            ) from None
+            raise WritingError("Parquet needs pyarrow: pip install '.[analytics]', or write to a .csv") from None
         self._arrow: Any = pa
         self._schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")

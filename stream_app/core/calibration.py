@@ -7,7 +7,7 @@ what an independent one would, since the rows of a session resemble one another.
 
 Guard: it serves only while it pays. Over a fading window its log-loss must have been below the classifier's own by more
 than chance, as episodes tell (`Paired`); once in, it stays until it has lost that. A step of Platt's that is too quick
-makes good models worse (DESIGN §7); one that is not needed stays away.
+makes good models worse (a preliminary study); one that is not needed stays away.
 """
 
 from __future__ import annotations

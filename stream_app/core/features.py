@@ -3,7 +3,7 @@
 Every feature is a pure function of the session so far and the visitor's finished sessions; what is *learned* (item and
 category priors, scaling, weights) lives in the model. Values are fixed-point: a multiple of 10⁻⁴, kept as int32. So a
 feature reads the same in the record's JSON, in a stored example and in the model, on any machine, and one row equals
-many rows; it is finite whatever came in. The groups and their worth are those of DESIGN §7.
+many rows; it is finite whatever came in. The groups come from a preliminary study.
 """
 
 from __future__ import annotations

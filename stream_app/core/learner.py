@@ -12,7 +12,7 @@ examples come together: they are predicted together by all, then learned.
 
 A cold start is lopsided: a checkout is told at once, a session without one only when its gap has passed, so the first
 half hour would be all positives. Until the model is warm, positives therefore wait until negatives of the same age have
-come, and the base rate is served (DESIGN §7, recipe 2). `hold_ms` sets a common age for good.
+come, and the base rate is served (recipe 2 of a preliminary study). `hold_ms` sets a common age for good.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ Vector = npt.NDArray[np.float64]
 Predict = Callable[[Vector, Vector, Vector, Vector], bytes]
 
 #: Prior variance of all weights together: before anything is learned, inputs of the usual size are believed to move the
-#: logit by about one. Each of 62 then has 0.016; with the 0.1 of DESIGN §7, which had half as many inputs, they are
+#: logit by about one. Each of 62 then has 0.016; with the 0.1 of a preliminary study, of half as many inputs, they are
 #: believed to move it by 2.5, and a shop's first days are spent on unlearning chance (docs/adr/0007).
 LOGIT_VARIANCE: Final = 1.0
 

@@ -32,10 +32,10 @@ from stream_app.core.pages import GROUPS, TRANSITION_CODES
 from stream_app.core.records import Keys, Touched
 from stream_app.core.state import TRANSITION_TIMES_MAX
 
-#: m: a key needs about this many sessions to speak for itself. DESIGN §7 measured 30.
+#: m: a key needs about this many sessions to speak for itself. A preliminary study measured 30.
 SMOOTHING_SESSIONS: Final = 30.0
 
-#: Fashions and sales pass in weeks; DESIGN §7 measured 14 days.
+#: Fashions and sales pass in weeks; the same study measured 14 days.
 HALF_LIFE_MS: Final = 14 * 24 * 3600 * 1000
 
 #: Entries kept per kind. A catalogue has a million items, but most of them sell nothing for weeks; 200,000 take about
@@ -58,7 +58,7 @@ KINDS: Final = ("item", "category", "brand", "step", "source", "country")
 TRANSITION: Final = "transition"
 ORIGIN: Final = "origin"
 
-#: Of a shop's carted episodes about a quarter buys (DESIGN §7): what is assumed until the shop's own rate is known.
+#: Of a shop's carted episodes about a quarter buys (the study): what is assumed until the shop's own rate is known.
 CARTS_PER_PURCHASE: Final = 3.0
 
 #: What the table adds to a model's input, in order.

@@ -44,7 +44,7 @@ HASTE_STEP_MS: Final = 1_000
 #: (docs/quality.md) none gets beyond 2.5 s; a tab that reloads itself or a hand that hurries does not, either.
 HASTE_MS_MAX: Final = 60_000
 
-#: Share of the old value in the decayed gap; DESIGN §7 measured 0.6.
+#: Share of the old value in the decayed gap; a preliminary study measured 0.6.
 GAP_DECAY: Final = 0.6
 
 #: Prior strength of the visitor's purchase rate: ten imagined sessions at 3 %.

@@ -140,7 +140,7 @@ def require_sklearn() -> None:
         import sklearn  # noqa: F401
     except ImportError:
         raise EvaluationError(
-            "batch models need scikit-learn: pip install 'stream-app[evaluate]', or name online models only (--models)"
+            "batch models need scikit-learn: pip install '.[evaluate]', or name online models only (--models)"
         ) from None
 
 

@@ -19,7 +19,7 @@ from stream_app.core.priors import PRIOR_NAMES
 Grid = Literal["features", "settings"]
 GRIDS: Final[tuple[Grid, ...]] = get_args(Grid)
 
-#: Features by group, after DESIGN's own groups; every other is one of counts.
+#: Features by group, as the features were designed; every other is one of counts.
 _TIMING: Final = frozenset(
     {"age", "gap", "gap_mean", "gap_max", "gap_decayed", "since_cart", "item_dwell", "rate", "has_cart"}
 )

@@ -102,6 +102,15 @@ def make_question(
     )
 
 
+def default_models() -> str:
+    """`DEFAULT_MODELS`, without the batch models where their library is not installed."""
+    try:
+        require_sklearn()
+    except EvaluationError:
+        return ",".join(name for name in DEFAULT_MODELS.split(",") if not name.startswith(PREFIX))
+    return DEFAULT_MODELS
+
+
 def parse_models(text: str, resample: tuple[Resample, ...] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """`newton,sgd,batch-tree` → names of online and of batch models; `zoo` and `batch` stand for all of a kind.
 

