@@ -19,7 +19,7 @@ DEV := $(VENV)/.installed-dev
 NATIVE := $(wildcard native/Cargo.* native/pyproject.toml native/src/*.rs native/src/*/*.rs)
 # Tests that compute, and those that only use servers, use the time in which those that kill them and wait do wait: nicely,
 # or the others would wait longer. Of scikit-learn's threads one is enough: they wait for each other by computing.
-PURE := tests/analytics tests/audit tests/avro tests/collect tests/core tests/discounts tests/discounts_measuring tests/evaluation tests/fuzz \
+PURE := tests/analytics tests/collect tests/core tests/discounts tests/discounts_measuring tests/evaluation tests/fuzz \
 	tests/ingest tests/live tests/loop tests/matrix tests/native tests/parity tests/producers tests/report tests/scenarios \
 	tests/schemas tests/simulation tests/web tests/zoo $(wildcard tests/test_*.py)
 # Python compiles what is used, when it is used, unless it is told to keep nothing: compiling all there is takes longer.
@@ -40,7 +40,7 @@ demo: $(DEMO) ## a synthetic shop, scored live; needs only Python 3.11+
 test: $(DEV) ## all tests; real Kafka and Redis where this machine has Java, Maven and redis-server
 ifeq ($(strip $(ARGS)),)
 	@echo "computing tests run beside those on servers; what they say comes at the end"
-	@OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest -n 3 --dist worksteal $(PURE) >$(VENV)/computed.log 2>&1 & computing=$$!; \
+	@OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest -n 2 --dist worksteal $(PURE) >$(VENV)/computed.log 2>&1 & computing=$$!; \
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(PURE)); served=$$?; \
 	wait $$computing; computed=$$?; \
 	cat $(VENV)/computed.log; \

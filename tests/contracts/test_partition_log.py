@@ -220,7 +220,7 @@ async def poll(log: PartitionLog, *, records: int, records_max: int = 100) -> tu
     """Polls until so many records have come, as a Kafka consumer may give them in pieces."""
     events: list[Record] = []
     labels: list[Record] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while len(events) + len(labels) < records:
             polled = await log.poll(timeout_ms=200, records_max=records_max)
             assert len(polled.events) + len(polled.labels) <= records_max
