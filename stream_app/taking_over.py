@@ -142,7 +142,8 @@ class TakingOver:
         started = time.monotonic()
         newest, covered = await self._read(start=0, end=end)
         if newest and not believe:
-            self._refuse_older(committed, 1 + max(map(_events_applied, newest.values()), default=-1))
+            applied = (_applied(blob)[0] for blob in newest.values() if blob is not None)
+            self._refuse_older(committed, 1 + max(applied, default=-1))
         if newest and not committed.begun:
             # Offsets are committed before, or with, the first state.
             raise UnusableError(
@@ -277,12 +278,16 @@ def _pending(committed: Committed) -> Planned | None:
     return None if done else planned
 
 
-def _events_applied(blob: bytes | None) -> int:
-    """The last events record that a state has applied, −1 without one. Raises as `_is_newer`."""
-    if blob is None:
-        return -1
+def _applied(blob: bytes) -> tuple[int, int, int]:
+    """As `state.applied`, of a state in the changelog.
+
+    Raises
+    ------
+    UnusableError
+        If it cannot be read: there is nothing left to rebuild it from.
+    """
     try:
-        return state.applied(blob)[0]
+        return state.applied(blob)
     except state.DamagedStateError as error:
         raise _unreadable(error) from None
 
@@ -291,28 +296,15 @@ def _is_newer(blob: bytes, than: bytes | None) -> bool:
     """Whether a state replaces one that came before it.
 
     Batches are carried out again as they were, so one visitor's states are ordered by what they have applied. Of two
-    that are level the later one has the say.
-
-    Raises
-    ------
-    UnusableError
-        If a state in the changelog cannot be read: there is nothing left to rebuild it from.
+    that are level the later one has the say. Raises as `_applied`.
     """
-    if than is None:
-        return True
-    try:
-        return state.applied(blob) >= state.applied(than)
-    except state.DamagedStateError as error:
-        raise _unreadable(error) from None
+    return than is None or _applied(blob) >= _applied(than)
 
 
 def _is_beyond(blob: bytes, erased: bytes) -> bool:
-    """Whether a state has applied a record that the erased one had not: a new visitor's. Raises as `_is_newer`."""
-    try:
-        events_offset, labels_offset, _ = state.applied(blob)
-        erased_events, erased_labels, _ = state.applied(erased)
-    except state.DamagedStateError as error:
-        raise _unreadable(error) from None
+    """Whether a state has applied a record that the erased one had not: a new visitor's. Raises as `_applied`."""
+    events_offset, labels_offset, _ = _applied(blob)
+    erased_events, erased_labels, _ = _applied(erased)
     return events_offset > erased_events or labels_offset > erased_labels
 
 
