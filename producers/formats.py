@@ -19,7 +19,7 @@ from producers.adapters.row import shown
 from producers.adapters.snowplow_columns import COLUMNS as SNOWPLOW_COLUMNS
 from producers.adapters.table import Table
 from producers.delimited import ReadRow, header_names, plain_tsv_rows, quoted_rows
-from stream_app.core.codec import RECORD_BYTES_MAX, Rejected
+from stream_app.core.codec import RECORD_BYTES_MAX, Rejected, too_deep
 from stream_app.core.events import Event
 
 #: One row's bytes, without its line end → what is in it. Never raises.
@@ -125,21 +125,13 @@ class Format(NamedTuple):
 
         `headers` are the record's: CloudEvents in binary form have their attributes there.
         """
-        try:
-            return self._results(value, arrival, headers)
-        except RecursionError:
-            # Decoded on the last level that Python has: whatever looks into it goes one too deep.
-            return [too_deep()]
-
-    def _results(self, value: bytes, arrival: Arrival, headers: Sequence[tuple[str, bytes]]) -> list[Result]:
         if self.decode is not None:
-            record = self.decode(value)
-            return [record] if isinstance(record, Rejected) else self.adapt(record, arrival)
+            return _adapted(self.decode(value), self.adapt, arrival)
         envelope = cloudevents.envelope_of(headers, value) if self.name == cloudevents.NAME and headers else None
         if isinstance(envelope, Rejected):
             return [envelope]
         if envelope is not None and len(value) <= RECORD_BYTES_MAX:
-            return self.adapt(envelope, arrival)
+            return _adapted(envelope, self.adapt, arrival)
         if self.fixed_columns and not value.lstrip().startswith(b"{"):
             return self.delimited_parser(None, arrival)(value)
         return self.json_parser(arrival)(value)
@@ -162,11 +154,6 @@ def json_object(raw: bytes) -> dict[str, Any] | Rejected:
     return found
 
 
-def too_deep() -> Rejected:
-    """Why a record is rejected that is nested more deeply than anybody's events."""
-    return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
-
-
 def marks_missing(format: Format, names: Mapping[str, Any] | Sequence[str]) -> list[str]:
     """What a record with these names lacks to be of the format; nothing: it may well be."""
     return [" or ".join(group) for group in format.marks if not any(name in names for name in group)]
@@ -186,11 +173,17 @@ def recognised(record: Record) -> Adapt | Rejected:
 
 
 def _parser(read: ReadRow | Callable[[bytes], dict[str, Any] | Rejected], adapt: Adapt, arrival: Arrival) -> ParseRow:
-    def parse(raw: bytes) -> list[Result]:
-        record = read(raw)
-        return [record] if isinstance(record, Rejected) else adapt(record, arrival)
+    return lambda raw: _adapted(read(raw), adapt, arrival)
 
-    return parse
+
+def _adapted(record: Record | Rejected, adapt: Adapt, arrival: Arrival) -> list[Result]:
+    if isinstance(record, Rejected):
+        return [record]
+    try:
+        return adapt(record, arrival)
+    except RecursionError:
+        # Decoded on the last level that Python has: whatever looks into it goes one too deep.
+        return [too_deep()]
 
 
 def _single(adapter: RowAdapter) -> Adapt:

@@ -120,6 +120,11 @@ def check_key(key: bytes | None, visitor_id: str) -> Rejected | None:
     )
 
 
+def too_deep() -> Rejected:
+    """Why a record is rejected that is nested more deeply than Python looks into."""
+    return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
+
+
 def encode(value: Event | CheckoutLabel) -> bytes:
     """The canonical JSON of an event or a label, as producers write it."""
     return _ENCODER.encode(value)
@@ -140,7 +145,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], value: bytes | None) -> _T | Reje
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Rejected("not_json", f"got bytes that are not JSON ({error}), expected a JSON object")
     except RecursionError:
-        return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
+        return too_deep()
 
 
 def _validation_reason(message: str) -> str:

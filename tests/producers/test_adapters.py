@@ -401,8 +401,10 @@ def test_nothing_is_nested_so_deeply_that_it_raises(name: str, inside: str) -> N
     # The last level that can be decoded is one that nobody can look into any more: each level is tried.
     limit = sys.getrecursionlimit()
     for depth in (*range(limit - 150, limit + 20), 5_000):
-        (result,) = with_one_rejection(FORMATS[name].results(_within(depth, inside), ARRIVAL))
-        assert isinstance(result, Rejected | Ignored | Event)
+        raw = _within(depth, inside)
+        for results in (FORMATS[name].results(raw, ARRIVAL), FORMATS[name].json_parser(ARRIVAL)(raw)):
+            (result,) = with_one_rejection(results)
+            assert isinstance(result, Rejected | Ignored | Event)
 
 
 def test_a_record_does_not_come_to_more_events_than_the_bound() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from producers.adapters.row import shown
-from stream_app.core.codec import Rejected
+from stream_app.core.codec import Rejected, too_deep
 
 #: Events of one request: Segment takes as many calls in a batch, and an answer has an entry for each.
 EVENTS_MAX: Final = 500
@@ -97,7 +97,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any | Rejected:
     except (msgspec.DecodeError, UnicodeError) as error:
         return Rejected("not_json", f"got bytes that are not JSON ({error}), expected an event or several")
     except RecursionError:
-        return Rejected("not_json", "got JSON nested too deeply, expected a flat JSON object")
+        return too_deep()
 
 
 def _bounded(body: Body) -> Body:

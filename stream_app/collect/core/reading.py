@@ -11,11 +11,10 @@ from producers.adapters import ga4, segment
 from producers.adapters.result import Arrival, Ignored, Record, Result, with_one_rejection
 from producers.door import Door
 from producers.findings import is_unknown_type
-from producers.formats import too_deep
 from stream_app.collect.core.answer import EventResult
 from stream_app.collect.core.body import Body, decoded_object, value
 from stream_app.collect.core.clock import SenderClock, clock_of, sent_ms
-from stream_app.core.codec import Rejected, decode_event
+from stream_app.core.codec import Rejected, decode_event, too_deep
 from stream_app.core.events import Event
 
 #: How a body's events were written, a metric's label.
